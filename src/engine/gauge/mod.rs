@@ -1,0 +1,16 @@
+//! The gauge stage: closes windows, owns the one true cumulative value of each series, freezes OTLP requests.
+//!
+//! Rule: a window closes when the lowest watermark of the metric's own sources passes its end. What comes later is late:
+//! counted, and added to the next cumulative point. The point times of one series strictly rise, its value never falls
+//! and its start time never changes, because all three are state.
+
+mod changelog;
+mod definitions;
+mod request;
+mod samples;
+mod series;
+mod sources;
+mod stage;
+
+pub use definitions::Definition;
+pub use stage::{GaugeOptions, GaugeStage};

@@ -1,0 +1,636 @@
+//! One gauge task: packs of batches in, OTLP requests and changelog records out.
+//!
+//! Rule: a pack is taken whole or not at all: every definition in it is looked up before anything changes. Within a batch
+//! the partials count before its watermark does.
+//!
+//! Edges:
+//! - partials behind the watermark of the last seal are late; what arrives between seals is on time as long as its window
+//!   has not been shown;
+//! - partials of an unknown definition hold the partition (see `definitions`);
+//! - beyond `max_series` a new series is not made: its partials go to the overflow series of the metric.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use prost::Message;
+
+use super::changelog::{self, Key, PartitionRecord};
+use super::definitions::{Definition, Definitions, Standing};
+use super::request::{Freezer, OVERFLOW_KEY, Shape};
+use super::samples::Counter;
+use super::series::{Closing, Point, Series, merge};
+use super::sources::Sources;
+use crate::engine::codec::{Batch, Pack, Sample};
+use crate::engine::plan::{Kind, Metric, MetricIx, Plan};
+use crate::engine::series::{DefinitionHash, SeriesKey, partition_of};
+use crate::engine::sketch::Partial;
+use crate::engine::task::{Halt, Input, Open, OpenTask, Output, Record, Task, TaskView};
+use crate::engine::time::{EventTime, Span, WallTime, Watermark};
+use crate::engine::window::WindowEnd;
+
+/// What the operator can choose about the gauge stage.
+#[derive(Clone, Debug)]
+pub struct GaugeOptions {
+    pub application: String,
+    /// Partitions of the gauge's repartition topic.
+    pub partitions: u32,
+    /// Windows older than this are shown at the oldest time that receivers take.
+    pub max_backdate: Span,
+}
+
+/// Opens gauge tasks.
+pub struct GaugeStage {
+    plan: Arc<Plan>,
+    options: GaugeOptions,
+}
+
+struct GaugeTask {
+    plan: Arc<Plan>,
+    options: GaugeOptions,
+    partition: u32,
+    /// The next input offset.
+    next: i64,
+    /// The committed offset that the changelog must agree with; `None` for a partition never committed.
+    committed: Option<i64>,
+    /// What the changelog said, until `Restored` checks it.
+    restored: Option<PartitionRecord>,
+    /// Series as the changelog has them, until `Restored` knows their definitions.
+    waiting: BTreeMap<(DefinitionHash, Vec<u8>), Vec<u8>>,
+    now: WallTime,
+    sources: Sources,
+    definitions: Definitions,
+    /// By metric index.
+    metrics: Vec<MetricState>,
+    /// Series of definitions that are no longer live, to be ended at the next seal.
+    ended: Vec<(DefinitionHash, Vec<u8>, Series)>,
+    /// Counters that tasks elsewhere keep, and this task's own, by metric and key.
+    counters: BTreeMap<(String, Vec<u8>), Counter>,
+    retired: BTreeMap<String, u64>,
+    floors: BTreeMap<String, i64>,
+    /// Something happened since the last seal.
+    touched: bool,
+    newest_point: Option<EventTime>,
+    weight: usize,
+}
+
+/// All series of one live metric.
+struct MetricState {
+    series: BTreeMap<Vec<u8>, Series>,
+    /// Series with something to write to the changelog.
+    changed: BTreeSet<Vec<u8>>,
+    /// The watermark of the last seal: windows up to it have been shown.
+    shown: Option<Watermark>,
+    late: u64,
+    overflowed: u64,
+}
+
+// === impl GaugeStage ===
+
+impl GaugeStage {
+    pub fn new(plan: Arc<Plan>, options: GaugeOptions) -> Self {
+        Self { plan, options }
+    }
+}
+
+impl OpenTask for GaugeStage {
+    fn open(&self, _topic: &str, partition: u32, at: Open<'_>) -> Result<Box<dyn Task>, String> {
+        let (next, committed) = match at {
+            Open::Fresh { start, .. } => (start, None),
+            Open::Resumed { offset, .. } => (offset, Some(offset)),
+            Open::Reset { start, .. } => (start, Some(start)),
+        };
+        let task = GaugeTask {
+            plan: Arc::clone(&self.plan),
+            options: self.options.clone(),
+            partition,
+            next,
+            committed,
+            restored: None,
+            waiting: BTreeMap::new(),
+            now: WallTime(0),
+            sources: Sources::default(),
+            definitions: Definitions::of_plan(&self.plan),
+            metrics: self.plan.metrics.iter().map(|_| MetricState::new()).collect(),
+            ended: Vec::new(),
+            counters: BTreeMap::new(),
+            retired: BTreeMap::new(),
+            floors: BTreeMap::new(),
+            touched: false,
+            newest_point: None,
+            weight: 0,
+        };
+        Ok(Box::new(task))
+    }
+}
+
+// === impl MetricState ===
+
+impl MetricState {
+    fn new() -> Self {
+        Self {
+            series: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            shown: None,
+            late: 0,
+            overflowed: 0,
+        }
+    }
+
+    /// Adds one partial, on time or late.
+    fn add(&mut self, metric: &Metric, key: &[u8], end: WindowEnd, records: u64, partial: Partial) {
+        let key = if self.series.contains_key(key) || self.series.len() < metric.max_series as usize {
+            key
+        } else {
+            self.overflowed += records;
+            OVERFLOW_KEY
+        };
+        if !self.series.contains_key(key) {
+            self.series
+                .insert(key.to_vec(), Series::new(Partial::empty(&metric.kind)));
+        }
+        let Some(series) = self.series.get_mut(key) else { return };
+        if self.shown.is_some_and(|shown| end.is_closed_by(shown)) {
+            self.late += records;
+            series.add_late(&partial);
+        } else {
+            series.add(end, partial);
+        }
+        if !self.changed.contains(key) {
+            self.changed.insert(key.to_vec());
+        }
+    }
+}
+
+// === impl GaugeTask ===
+
+impl GaugeTask {
+    fn take(&mut self, record: Record<'_>) -> Result<(), Halt> {
+        let Some(value) = record.value else {
+            return Err(Halt::Stop(format!(
+                "offset {} of the gauge's input has no value: not written by streamgauge",
+                record.offset
+            )));
+        };
+        let pack = Pack::read(value)
+            .map_err(|error| Halt::Stop(format!("offset {} of the gauge's input: {error}", record.offset)))?;
+        for batch in &pack.batches {
+            for metric in &batch.metrics {
+                let hash = DefinitionHash(metric.definition);
+                if self.definitions.standing(hash, &self.plan) == Standing::Unknown {
+                    return Err(Halt::Hold(format!(
+                        "partials of metric definition {:016x} from {}/{}: this instance's pipelines have never had it; \
+                         waiting for an instance that does (a rolling upgrade that is still under way?)",
+                        metric.definition, batch.topic, batch.partition
+                    )));
+                }
+            }
+        }
+        for batch in pack.batches {
+            self.take_batch(batch);
+        }
+        self.weight += value.len();
+        self.next = record.offset + 1;
+        self.touched = true;
+        Ok(())
+    }
+
+    fn take_batch(&mut self, batch: Batch) {
+        for partials in batch.metrics {
+            let hash = DefinitionHash(partials.definition);
+            let index = match self.definitions.standing(hash, &self.plan) {
+                Standing::Live(index) | Standing::Succeeded(index) => Some(index),
+                Standing::Retired | Standing::Unknown => None,
+            };
+            for partial in partials.partials {
+                let target = index
+                    .and_then(|MetricIx(index)| Some((self.plan.metrics.get(index)?, self.metrics.get_mut(index)?)));
+                let value = target
+                    .as_ref()
+                    .and_then(|(metric, _)| Partial::from_codec(partial.value.as_ref()?, &metric.kind));
+                match (target, value) {
+                    (Some((metric, state)), Some(value)) => {
+                        let end = metric.window.window_of(EventTime(partial.window_end));
+                        state.add(metric, &partial.key, end, partial.records, value);
+                    }
+                    _ => {
+                        let name = self
+                            .definitions
+                            .get(hash)
+                            .map(|definition| definition.name.clone())
+                            .unwrap_or_default();
+                        *self.retired.entry(name).or_default() += partial.records;
+                    }
+                }
+            }
+        }
+        for sample in batch.samples {
+            self.take_sample(sample, WallTime(batch.sealed_at));
+        }
+        let watermark = batch.watermark.map(|micros| Watermark(EventTime(micros)));
+        self.sources.hear(&batch.topic, batch.partition, batch.epoch, watermark);
+    }
+
+    fn take_sample(&mut self, sample: Sample, at: WallTime) {
+        self.counters
+            .entry((sample.metric, sample.key))
+            .or_insert_with(|| Counter::new(sample.value, at))
+            .set(sample.value, at);
+    }
+
+    fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Halt> {
+        let corrupt = |what: &str| {
+            Halt::Stop(format!(
+                "the changelog of gauge partition {} holds {what}",
+                self.partition
+            ))
+        };
+        let key = Key::read(key).ok_or_else(|| corrupt("a key that streamgauge never writes"))?;
+        let Some(value) = value else {
+            self.forget(key);
+            return Ok(());
+        };
+        match key {
+            Key::Partition => {
+                let record = PartitionRecord::read(value).map_err(|error| corrupt(&error.to_string()))?;
+                for (hash, definition) in record.definitions() {
+                    self.definitions.remember(hash, definition);
+                }
+                self.restored = Some(record);
+            }
+            Key::Counter(metric, key) => {
+                let counter = changelog::read_counter(value).map_err(|error| corrupt(&error.to_string()))?;
+                self.counters.insert((metric.to_owned(), key.to_vec()), counter);
+            }
+            // Compaction leaves the newest partition record, which knows all definitions, behind older series.
+            Key::Series(hash, key) => {
+                self.waiting.insert((hash, key.to_vec()), value.to_vec());
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, key: Key<'_>) {
+        match key {
+            Key::Partition => {}
+            Key::Counter(metric, key) => {
+                self.counters.remove(&(metric.to_owned(), key.to_vec()));
+            }
+            Key::Series(hash, key) => {
+                self.waiting.remove(&(hash, key.to_vec()));
+            }
+        }
+    }
+
+    fn restored(&mut self) -> Result<(), Halt> {
+        for ((hash, key), bytes) in std::mem::take(&mut self.waiting) {
+            let corrupt = |what: String| {
+                Halt::Stop(format!(
+                    "the changelog of gauge partition {} holds {what}",
+                    self.partition
+                ))
+            };
+            let kind = self.definitions.get(hash).map(|definition| definition.kind.clone());
+            let kind = kind.ok_or_else(|| corrupt(format!("a series of the unknown definition {:016x}", hash.0)))?;
+            let series = changelog::read_series(&bytes, &kind).map_err(|error| corrupt(error.to_string()))?;
+            match self.definitions.standing(hash, &self.plan) {
+                Standing::Live(MetricIx(index)) => {
+                    self.metrics[index].series.insert(key, series);
+                }
+                _ => self.ended.push((hash, key, series)),
+            }
+        }
+        let record = self.restored.take();
+        match (self.committed, record) {
+            (None, None) => {}
+            (Some(offset), Some(record)) if record.next == offset => {
+                record.fill(&mut self.sources);
+                self.retired = record.retired.clone();
+                self.floors = record.floors.clone();
+                for (metric, state) in self.plan.metrics.iter().zip(&mut self.metrics) {
+                    state.late = record.late.get(&metric.name).copied().unwrap_or(0);
+                    state.overflowed = record.overflowed.get(&metric.name).copied().unwrap_or(0);
+                    let shown = record.shown.get(&metric.name).copied();
+                    state.shown = shown.map(|micros| Watermark(EventTime(micros)));
+                }
+            }
+            (committed, record) => {
+                let said =
+                    |offset: Option<i64>| offset.map_or("nothing".to_owned(), |offset| format!("offset {offset}"));
+                return Err(Halt::Stop(format!(
+                    "gauge partition {}: the group has committed {}, but its changelog counts up to {}. Offsets were reset or \
+                     expired, or the changelog was deleted; set the group back to the changelog's offset, or start anew with \
+                     another --application-id",
+                    self.partition,
+                    said(committed),
+                    said(record.map(|record| record.next)),
+                )));
+            }
+        }
+        self.touched |= !self.ended.is_empty();
+        Ok(())
+    }
+
+    /// Closes what the watermarks allow and freezes the points.
+    fn show(&mut self, freezer: &mut Freezer<'_>, changelog: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>) {
+        self.end_retired(freezer, changelog);
+        for index in 0..self.plan.metrics.len() {
+            self.show_metric(index, freezer, changelog);
+        }
+        self.show_counters(freezer, changelog);
+    }
+
+    fn show_metric(
+        &mut self,
+        index: usize,
+        freezer: &mut Freezer<'_>,
+        changelog: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    ) {
+        let plan = Arc::clone(&self.plan);
+        let metric = &plan.metrics[index];
+        let state = &mut self.metrics[index];
+        let topics = metric
+            .topics
+            .iter()
+            .filter_map(|topic| plan.topics.get(*topic))
+            .map(|topic| topic.topic.as_str());
+        let watermark = self.sources.watermark_of(topics).max(state.shown);
+        if let Some(watermark) = watermark {
+            let oldest = metric
+                .window
+                .window_of(self.now.as_event().back(self.options.max_backdate));
+            let floor = self.floors.get(&metric.name).map(|micros| EventTime(*micros));
+            let closing = Closing {
+                watermark,
+                oldest,
+                size: metric.window,
+                floor,
+            };
+            let definition = Definition::of(metric, &plan);
+            let mut points = Vec::new();
+            for (key, series) in &mut state.series {
+                points.clear();
+                if series.close(closing, &mut points) {
+                    self.newest_point = self.newest_point.max(points.last().map(|point| point.time));
+                    freezer.add(&definition, Shape::Cumulative, key, &points);
+                    state.changed.insert(key.clone());
+                }
+            }
+            state.shown = Some(watermark);
+        }
+        for key in std::mem::take(&mut state.changed) {
+            if let Some(series) = state.series.get(&key) {
+                changelog.push((
+                    Key::Series(metric.definition, &key).write(),
+                    Some(changelog::write_series(series)),
+                ));
+            }
+        }
+    }
+
+    /// Ends the series of definitions that are no longer live. What their open windows hold is shown first.
+    fn end_retired(&mut self, freezer: &mut Freezer<'_>, changelog: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>) {
+        for (hash, key, mut series) in std::mem::take(&mut self.ended) {
+            changelog.push((Key::Series(hash, &key).write(), None));
+            let Some(definition) = self.definitions.get(hash) else {
+                continue;
+            };
+            let mut points = Vec::new();
+            if let (Some(start), Some(last)) = (series.start, series.last) {
+                let held = std::mem::take(&mut series.open);
+                let unshown = series.unshown || !held.is_empty();
+                for partial in held.values() {
+                    merge(&mut series.total, partial);
+                }
+                let mut time = last;
+                if unshown {
+                    time = EventTime(last.0 + 1);
+                    points.push(Point {
+                        start,
+                        time,
+                        value: Some(series.total.clone()),
+                    });
+                    series.last = Some(time);
+                }
+                points.extend(series.end(time));
+            }
+            if let Some(end) = points.last() {
+                let floor = self.floors.entry(definition.name.clone()).or_insert(end.time.0);
+                *floor = (*floor).max(end.time.0);
+            }
+            freezer.add(definition, Shape::Cumulative, &key, &points);
+        }
+    }
+
+    /// Counters kept elsewhere, and what this task counts of itself.
+    fn show_counters(&mut self, freezer: &mut Freezer<'_>, changelog: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>) {
+        let partition = self.partition.to_string();
+        let mut own = Vec::new();
+        for (metric, state) in self.plan.metrics.iter().zip(&self.metrics) {
+            own.push((BUILT_IN_LATE, &metric.name, state.late));
+            own.push((BUILT_IN_SERIES, &metric.name, state.series.len() as u64));
+            own.push((BUILT_IN_OVERFLOW, &metric.name, state.overflowed));
+        }
+        for (name, records) in &self.retired {
+            own.push((BUILT_IN_RETIRED, name, *records));
+        }
+        let now = self.now;
+        for (built_in, metric, value) in own {
+            let value = i64::try_from(value).unwrap_or(i64::MAX);
+            let key = SeriesKey::of([metric.as_str(), &partition]).0;
+            let counter = self
+                .counters
+                .entry((built_in.to_owned(), key))
+                .or_insert_with(|| Counter::new(0, now));
+            if built_in == BUILT_IN_SERIES {
+                counter.value = value
+            } else {
+                counter.set(value, now)
+            }
+        }
+        for (topic, partition, source) in self.sources.all() {
+            let key = SeriesKey::of([topic, &partition.to_string()]).0;
+            let Some(watermark) = source.watermark else { continue };
+            if partition_of(BUILT_IN_WATERMARK_LAG, &key, self.options.partitions) != self.partition {
+                continue;
+            }
+            let lag = (now.0 - watermark.0.0).max(0) / 1_000_000;
+            self.counters
+                .entry((BUILT_IN_WATERMARK_LAG.to_owned(), key))
+                .or_insert_with(|| Counter::new(lag, now))
+                .value = lag;
+        }
+        for ((metric, key), counter) in &mut self.counters {
+            let Some((definition, shape)) = built_in(metric) else {
+                continue;
+            };
+            let mut points = Vec::new();
+            let shown = counter.show(now, &mut points);
+            if shown {
+                if shape == Shape::Gauge {
+                    points.drain(..points.len() - 1);
+                }
+                freezer.add(&definition, shape, key, &points);
+            }
+            // Also what could not be shown yet: its sample is never sent again.
+            if shown || std::mem::take(&mut counter.unsaved) {
+                counter.unsaved = false;
+                changelog.push((
+                    Key::Counter(metric, key).write(),
+                    Some(changelog::write_counter(counter)),
+                ));
+            }
+        }
+    }
+
+    fn partition_record(&self) -> Vec<u8> {
+        let mut record = changelog::partition_record(self.next, &self.sources, self.definitions.known());
+        for (metric, state) in self.plan.metrics.iter().zip(&self.metrics) {
+            record.late.insert(metric.name.clone(), state.late);
+            record.overflowed.insert(metric.name.clone(), state.overflowed);
+            if let Some(shown) = state.shown {
+                record.shown.insert(metric.name.clone(), shown.0.0);
+            }
+        }
+        record.retired = self.retired.clone();
+        record.floors = self.floors.clone();
+        record.encode_to_vec()
+    }
+}
+
+impl Task for GaugeTask {
+    fn accept(&mut self, input: Input<'_>) -> Result<(), Halt> {
+        match input {
+            Input::Record(record) => self.take(record),
+            Input::Restore { key, value } => self.restore(key, value),
+            Input::Restored => self.restored(),
+            Input::Position { next } => {
+                self.touched |= next > self.next;
+                self.next = self.next.max(next);
+                Ok(())
+            }
+            Input::Partitions(counts) => {
+                self.sources.set_counts(counts);
+                Ok(())
+            }
+            Input::Time(now) => {
+                self.now = self.now.max(now);
+                Ok(())
+            }
+            Input::Expired { start } => Err(Halt::Stop(format!(
+                "the input of gauge partition {} starts at offset {start}, and this task is at {}: records that were never \
+                 counted are gone. The repartition topic must have no retention",
+                self.partition, self.next
+            ))),
+            Input::LogEnd { .. } => Ok(()),
+        }
+    }
+
+    fn weight(&self) -> usize {
+        self.weight
+    }
+
+    fn seal(&mut self) -> Option<Output> {
+        if !self.touched {
+            return None;
+        }
+        self.touched = false;
+        self.weight = 0;
+        // First in the changelog: it holds the definitions that the series below refer to.
+        let mut changelog = vec![(Key::Partition.write(), None)];
+        let application = self.options.application.clone();
+        let mut freezer = Freezer::new(&application, self.partition);
+        self.show(&mut freezer, &mut changelog);
+        changelog[0].1 = Some(self.partition_record());
+        Some(Output {
+            next: self.next,
+            changelog,
+            outbox: freezer.finish(),
+            ..Output::default()
+        })
+    }
+
+    fn view(&self) -> TaskView {
+        let low = self.metrics.iter().filter_map(|state| state.shown).min();
+        let overflowing = self
+            .plan
+            .metrics
+            .iter()
+            .zip(&self.metrics)
+            .filter(|(_, state)| state.overflowed > 0);
+        TaskView {
+            watermark: low,
+            series: self.metrics.iter().map(|state| state.series.len() as u64).sum(),
+            late: self.metrics.iter().map(|state| state.late).sum(),
+            newest_point: self.newest_point,
+            notes: overflowing
+                .map(|(metric, state)| {
+                    format!(
+                        "{} has reached its {} series in partition {}: {} records went to its overflow series",
+                        metric.name, metric.max_series, self.partition, state.overflowed
+                    )
+                })
+                .collect(),
+            ..TaskView::default()
+        }
+    }
+}
+
+const BUILT_IN_LATE: &str = "streamgauge_late_records_total";
+const BUILT_IN_SERIES: &str = "streamgauge_series";
+const BUILT_IN_OVERFLOW: &str = "streamgauge_overflow_records_total";
+const BUILT_IN_RETIRED: &str = "streamgauge_retired_records_total";
+const BUILT_IN_WATERMARK_LAG: &str = "streamgauge_watermark_lag_seconds";
+/// The ledger's outcomes, sampled by the taps.
+pub const BUILT_IN_RECORDS: &str = "streamgauge_records_total";
+
+/// streamgauge's own metrics that leave through the pipeline.
+fn built_in(name: &str) -> Option<(Definition, Shape)> {
+    let (help, unit, shape, labels): (&str, &str, Shape, &[&str]) = match name {
+        BUILT_IN_RECORDS => (
+            "Input offsets by how they ended; see the loss ledger",
+            "{record}",
+            Shape::Cumulative,
+            &["topic", "partition", "outcome"],
+        ),
+        BUILT_IN_LATE => (
+            "Records whose window had closed; they are in the next point",
+            "{record}",
+            Shape::Cumulative,
+            &["metric", "partition"],
+        ),
+        BUILT_IN_SERIES => (
+            "Series that a gauge partition holds",
+            "{series}",
+            Shape::Gauge,
+            &["metric", "partition"],
+        ),
+        BUILT_IN_OVERFLOW => (
+            "Records that went to the overflow series",
+            "{record}",
+            Shape::Cumulative,
+            &["metric", "partition"],
+        ),
+        BUILT_IN_RETIRED => (
+            "Records of definitions that no metric takes any more",
+            "{record}",
+            Shape::Cumulative,
+            &["metric", "partition"],
+        ),
+        BUILT_IN_WATERMARK_LAG => (
+            "Wall time minus the watermark of an input partition",
+            "s",
+            Shape::Gauge,
+            &["topic", "partition"],
+        ),
+        _ => return None,
+    };
+    let definition = Definition {
+        name: name.to_owned(),
+        pipeline: String::new(),
+        help: help.to_owned(),
+        unit: unit.to_owned(),
+        kind: Kind::Count,
+        labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+    };
+    Some((definition, shape))
+}

@@ -1,0 +1,14 @@
+//! The tap stage: reads just what the pipelines need out of each record and combines records into partials.
+
+pub mod decimal;
+pub mod expr;
+pub mod instant;
+pub mod ledger;
+pub mod projection;
+
+mod clock;
+mod combine;
+mod judge;
+pub mod task;
+
+pub use task::{TapStage, TapTask};

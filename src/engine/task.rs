@@ -1,0 +1,196 @@
+//! The contract between the runtime, which knows no stage, and the stages, which know no Kafka.
+//!
+//! Rule: a task owns one input partition. It is opened at a committed offset, accepts inputs one by one, and hands out
+//! everything it wants to leave behind as one immutable [`Output`] at a seal. Between seals nothing of it is visible.
+//!
+//! Edges:
+//! - `accept` of a record may refuse with [`Halt::Hold`]: the record is not taken, the runtime pauses the partition and
+//!   offers it again later (nothing is lost, another instance may know better);
+//! - after [`Halt::Stop`] the stage ends with that message; the task is dropped without a seal;
+//! - `seal` returns `None` when there is nothing to write and the position has not moved.
+
+use super::tap::ledger::Ledger;
+use super::time::Watermark;
+use super::time::{EventTime, WallTime};
+
+/// One record of an input partition, borrowed from the client's buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    pub offset: i64,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub stamp: Stamp,
+}
+
+/// The timestamp that the log keeps with a record, and who set it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamp {
+    None,
+    /// The writer's clock (CreateTime).
+    Created(WallTime),
+    /// The broker's clock as the record was appended (LogAppendTime).
+    Appended(WallTime),
+}
+
+/// Partition counts of input topics, as the broker said last: `(topic, partitions)`. A topic that does not exist is
+/// absent.
+pub type PartitionCounts = std::collections::BTreeMap<String, u32>;
+
+/// What the runtime tells a task.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// The next record of the task's partition; offsets strictly rise, gaps are control records, aborted data or
+    /// compaction.
+    Record(Record<'a>),
+    /// One record of the task's changelog partition, in order; `None` is a tombstone. Only between open and `Restored`.
+    Restore { key: &'a [u8], value: Option<&'a [u8]> },
+    /// The changelog was read to its end; records follow.
+    Restored,
+    /// The reader's position: every offset below `next` was delivered or will never be (control records, aborted data).
+    Position { next: i64 },
+    /// A fresh answer of the broker: the log ended (high watermark) at `end` when it was asked at `sampled_at`.
+    LogEnd { end: i64, sampled_at: WallTime },
+    /// Retention was faster: the log now starts at `start`, beyond the task's position.
+    Expired { start: i64 },
+    /// Partition counts of all input topics of the plan.
+    Partitions(&'a PartitionCounts),
+    /// The wall time. Comes before a batch of records and before each seal; never goes back within one task.
+    Time(WallTime),
+}
+
+/// Where a task starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open<'a> {
+    /// Nothing was ever committed for this partition; it starts at this offset, which the first seal commits.
+    Fresh { start: i64, topic_id: TopicId },
+    /// The group's committed offset and the metadata that came with it.
+    Resumed {
+        offset: i64,
+        metadata: &'a str,
+        topic_id: TopicId,
+    },
+    /// The operator accepted a reset (`--accept-reset`): a new ledger epoch starts at this offset.
+    Reset {
+        start: i64,
+        metadata: &'a str,
+        topic_id: TopicId,
+    },
+}
+
+/// Kafka's topic id (a UUID); zero where the broker does not say.
+pub type TopicId = [u8; 16];
+
+/// A task refuses to go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// Pause this partition; the record was not taken.
+    Hold(String),
+    /// Stop the stage, and say this.
+    Stop(String),
+}
+
+/// The stages that other stages send to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    Tap,
+    Gauge,
+    Export,
+}
+
+/// Everything one task leaves behind at one seal. Immutable from here on: sent again as it is until it is known to be
+/// committed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Output {
+    /// The offset to commit: the next one to read.
+    pub next: i64,
+    /// Goes into the offset commit, atomic with the offset.
+    pub metadata: String,
+    /// Encoded [`super::codec::Batch`]es by stage and partition of its repartition topic.
+    pub shuffled: Vec<Shuffled>,
+    /// Changelog records `(key, value)`; `None` deletes. They go to the task's own changelog partition.
+    pub changelog: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// Frozen export requests, in the order in which they must be sent.
+    pub outbox: Vec<Vec<u8>>,
+    pub dead: Vec<DeadLetter>,
+}
+
+/// One encoded batch on its way to a partition of a later stage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shuffled {
+    pub to: Stage,
+    pub partition: u32,
+    pub batch: Vec<u8>,
+}
+
+/// A record that no metric could take, kept for a person to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The ledger's outcome: `malformed`, `future` or `oversize`.
+    pub outcome: &'static str,
+    /// What was wrong, for a person. Holds no payload.
+    pub reason: String,
+    pub topic: String,
+    pub partition: u32,
+    pub offset: i64,
+    pub key: Option<Vec<u8>>,
+    /// The first 64 KiB of the value.
+    pub value: Option<Vec<u8>>,
+}
+
+/// What a person or a status page may know of a task at any time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TaskView {
+    pub watermark: Option<Watermark>,
+    /// Only a tap's task keeps one.
+    pub ledger: Option<Ledger>,
+    /// Series that live in this task.
+    pub series: u64,
+    /// Records counted into a window that had already closed.
+    pub late: u64,
+    /// The newest point's time.
+    pub newest_point: Option<EventTime>,
+    /// Partials waiting for a metric definition, a cap that was reached: whatever a person should be told.
+    pub notes: Vec<String>,
+}
+
+/// One stage's work on one input partition.
+pub trait Task: Send {
+    /// Takes one input. See [`Halt`] for refusals.
+    fn accept(&mut self, input: Input<'_>) -> Result<(), Halt>;
+
+    /// Bytes that the next seal would write, roughly: the runtime seals early when they grow large.
+    fn weight(&self) -> usize;
+
+    /// Everything since the last seal, as one immutable output; `None` when nothing changed and nothing moved.
+    fn seal(&mut self) -> Option<Output>;
+
+    fn view(&self) -> TaskView;
+}
+
+/// Where a partition that has no commit starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    Earliest,
+    Latest,
+    /// At the first record that is not older than this, by record timestamp.
+    Since(WallTime),
+}
+
+/// What the group has committed for another partition of the same topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sibling {
+    pub partition: u32,
+    pub offset: i64,
+    pub metadata: String,
+}
+
+/// Opens the tasks of one stage.
+pub trait OpenTask: Send {
+    /// Where a partition without a commit starts. The error stops the stage: a commit that should be there is missing.
+    fn start(&self, _topic: &str, _partition: u32, _siblings: &[Sibling], _now: WallTime) -> Result<StartAt, String> {
+        Ok(StartAt::Earliest)
+    }
+
+    /// A task for `partition` of `topic`. The error is for a person and stops the stage.
+    fn open(&self, topic: &str, partition: u32, at: Open<'_>) -> Result<Box<dyn Task>, String>;
+}
