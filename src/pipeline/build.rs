@@ -1,0 +1,415 @@
+//! From what the documents say to the plan.
+//!
+//! Rule: everything that needs more than one place of the files is checked here: names that must be unique, sources that
+//! must exist, sources of one topic that must agree, names that must survive the way to Prometheus. What comes out is
+//! compiled and in range.
+//!
+//! Edges:
+//! - `"*"` becomes one implicit source on each topic of its pipeline, without a condition;
+//! - a source that feeds no metric is compiled for its faults and then left out; its topic stays, since `"*"` and the
+//!   ledger count its records;
+//! - labels are sorted by name, so that the order in the file means nothing.
+
+use std::collections::BTreeMap;
+
+use crate::engine::plan::{self, Kind, LabelFrom, MetricIx, Plan, Recipe, SourcePlan, TimeFrom, ValueFrom};
+use crate::engine::tap::expr::Cost;
+use crate::engine::window::WindowSize;
+
+mod agree;
+mod naming;
+
+use super::compile::Compiler;
+use super::definition::{self, Condition, Definition};
+use super::fault::Faults;
+use super::form::nearest;
+use super::read::{Document, Label, Measure, Measured, Metric, Of, Said, Source, Time};
+use super::unit::Family;
+
+/// What `check` tells of a metric beyond the plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expense {
+    /// Fields that one record of the hungriest of its topics is read for, the time included.
+    pub fields: usize,
+    /// Expressions that run compiled, and those that need the interpreter, conditions included.
+    pub native: usize,
+    pub interpreted: usize,
+}
+
+/// A plan and what a person may want to know of it.
+#[derive(Debug)]
+pub struct Built {
+    pub plan: Plan,
+    /// By [`MetricIx`].
+    pub expenses: Vec<Expense>,
+    /// What is allowed but hardly meant.
+    pub notes: Vec<String>,
+}
+
+/// Builds the plan; faults mean that it must not be used.
+pub fn build(documents: &[Document], faults: &mut Faults) -> Built {
+    let mut builder = Builder {
+        faults,
+        topics: BTreeMap::new(),
+        metrics: Vec::new(),
+        expenses: Vec::new(),
+        notes: Vec::new(),
+    };
+    agree::names(documents, builder.faults);
+    for document in documents {
+        for source in &document.sources {
+            builder.topic(source);
+        }
+    }
+    for (pipeline, document) in documents.iter().enumerate() {
+        builder.document(pipeline, document);
+    }
+    builder.finish(documents)
+}
+
+struct Builder<'d, 'f> {
+    faults: &'f mut Faults,
+    topics: BTreeMap<&'d str, Topic<'d>>,
+    metrics: Vec<plan::Metric>,
+    expenses: Vec<Expense>,
+    notes: Vec<String>,
+}
+
+/// A topic on the way to its plan.
+struct Topic<'d> {
+    /// The source that was read first; the others must agree with it.
+    first: &'d Source,
+    compiler: Compiler,
+    time: Option<TimeFrom>,
+    sources: Vec<SourcePlan>,
+}
+
+/// One source's records on their way to a metric.
+struct Feed<'d> {
+    source: &'d Source,
+    condition: Condition,
+}
+
+// === impl Builder ===
+
+impl<'d> Builder<'d, '_> {
+    /// Opens the source's topic, or holds the source against those that read it already.
+    fn topic(&mut self, source: &'d Source) {
+        let Some(topic) = self.topics.get(source.topic.value.as_str()) else {
+            let mut compiler = Compiler::default();
+            let time = match &source.time.value {
+                Time::Record => Some(TimeFrom::Record),
+                Time::Field { pointer, format } => {
+                    compiler
+                        .field(pointer, &source.time.place, self.faults)
+                        .map(|slot| TimeFrom::Field {
+                            slot,
+                            pointer: pointer.clone(),
+                            format: *format,
+                        })
+                }
+            };
+            self.topics.insert(
+                &source.topic.value,
+                Topic {
+                    first: source,
+                    compiler,
+                    time,
+                    sources: Vec::new(),
+                },
+            );
+            return;
+        };
+        agree::settings(source, topic.first, self.faults);
+    }
+
+    fn document(&mut self, pipeline: usize, document: &'d Document) {
+        let name = document.name.as_ref().map_or("", |name| name.value.as_str());
+        let mut recipes: BTreeMap<(&str, &str), Vec<Recipe>> = BTreeMap::new();
+        for metric in &document.metrics {
+            let Some(feeds) = self.feeds(document, metric) else {
+                continue;
+            };
+            let ix = MetricIx(self.metrics.len());
+            let Some(built) = self.metric(pipeline, name, metric, &feeds) else {
+                continue;
+            };
+            let mut expense = Expense::default();
+            for feed in &feeds {
+                if let Some(recipe) = self.recipe(ix, metric, feed, &mut expense) {
+                    let source = if feed.condition == Condition::Ignored {
+                        "*"
+                    } else {
+                        feed.source.name.value.as_str()
+                    };
+                    recipes
+                        .entry((&feed.source.topic.value, source))
+                        .or_default()
+                        .push(recipe);
+                }
+            }
+            self.metrics.push(built);
+            self.expenses.push(expense);
+        }
+        for source in &document.sources {
+            let topic = source.topic.value.as_str();
+            let fed = recipes.remove(&(topic, source.name.value.as_str()));
+            if fed.is_none() && !recipes.contains_key(&(topic, "*")) {
+                self.notes.push(format!(
+                    "the source `{}` of `{name}` feeds no metric",
+                    source.name.value
+                ));
+            }
+            let Some(topic) = self.topics.get_mut(topic) else {
+                continue;
+            };
+            let mut scratch = Compiler::default();
+            let compiler = if fed.is_some() {
+                &mut topic.compiler
+            } else {
+                &mut scratch
+            };
+            let when = source
+                .when
+                .as_ref()
+                .and_then(|when| compiler.expression(when, self.faults));
+            if let Some(recipes) = fed {
+                topic.sources.push(SourcePlan {
+                    name: source.name.value.clone(),
+                    pipeline,
+                    when,
+                    recipes,
+                });
+            }
+        }
+        for ((topic, source), recipes) in recipes {
+            if let Some(topic) = self.topics.get_mut(topic) {
+                topic.sources.push(SourcePlan {
+                    name: source.to_owned(),
+                    pipeline,
+                    when: None,
+                    recipes,
+                });
+            }
+        }
+    }
+
+    /// The records that a metric asks for; `None` where a source is missing, or is faulty itself.
+    fn feeds(&mut self, document: &'d Document, metric: &Metric) -> Option<Vec<Feed<'d>>> {
+        let names = match &metric.of {
+            Of::All => {
+                // One feed a topic; which of its sources stands for it does not matter, since they agree.
+                let by_topic: BTreeMap<&str, &Source> = document
+                    .sources
+                    .iter()
+                    .rev()
+                    .map(|source| (source.topic.value.as_str(), source))
+                    .collect();
+                let feeds = by_topic.into_values().map(|source| Feed {
+                    source,
+                    condition: Condition::Ignored,
+                });
+                return Some(feeds.collect());
+            }
+            Of::Sources(names) => names,
+        };
+        let mut feeds = Vec::new();
+        for name in names {
+            // Without any sources there is a fault already.
+            let known =
+                document.source_names.is_empty() || document.source_names.iter().any(|known| known.value == name.value);
+            if !known {
+                let known = document.source_names.iter().map(|known| known.value.as_str());
+                let help = match nearest(&name.value, known) {
+                    Some(source) => format!("did you mean `{source}`?"),
+                    None => "name one that stands under `sources`, or write `\"*\"` for all of their topics".to_owned(),
+                };
+                self.faults
+                    .add(&name.place, "this pipeline has no source of this name")
+                    .help(help);
+            }
+            let source = document.sources.iter().find(|source| source.name.value == name.value);
+            feeds.push(source.map(|source| Feed {
+                source,
+                condition: Condition::Counts,
+            }));
+        }
+        feeds.into_iter().collect()
+    }
+
+    fn metric(&mut self, pipeline: usize, of: &str, metric: &Metric, feeds: &[Feed<'_>]) -> Option<plan::Metric> {
+        let name = metric.name.value.as_str();
+        let (kind, family, value) = match &metric.what {
+            Measure::Count => (Kind::Count, Family::Counter, None),
+            Measure::Sum(value) if value.value == Measured::Bytes => (Kind::Count, Family::Counter, Some(value)),
+            Measure::Sum(value) => (Kind::Sum, Family::Counter, Some(value)),
+            Measure::Observe(value, buckets) => (naming::kind(buckets, self.faults)?, Family::Histogram, Some(value)),
+        };
+        let unit = naming::unit(metric, family, value, self.faults)?;
+        let labels: BTreeMap<&str, &Label> = metric
+            .labels
+            .iter()
+            .map(|(name, label)| (name.value.as_str(), label))
+            .collect();
+        let labels: Vec<(&str, &Label)> = labels.into_iter().collect();
+        let definition = Definition {
+            pipeline: of,
+            name,
+            kind: &kind,
+            unit: &unit,
+            window: metric.window.value,
+            value: value.map(|value| &value.value),
+            labels: &labels,
+            sources: feeds
+                .iter()
+                .map(|feed| definition::of_source(feed.source, feed.condition))
+                .collect(),
+        }
+        .hash();
+        let mut topics: Vec<usize> = feeds
+            .iter()
+            .filter_map(|feed| self.topics.keys().position(|topic| *topic == feed.source.topic.value))
+            .collect();
+        topics.sort_unstable();
+        topics.dedup();
+        Some(plan::Metric {
+            name: name.to_owned(),
+            pipeline,
+            definition,
+            help: metric.help.clone(),
+            unit,
+            labels: labels.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            kind,
+            window: WindowSize::new(metric.window.value)?,
+            max_series: metric.max_series,
+            topics,
+        })
+    }
+
+    /// Compiles into the topic's projection, and into one of the metric alone to tell what it costs.
+    fn recipe(&mut self, ix: MetricIx, metric: &Metric, feed: &Feed<'_>, expense: &mut Expense) -> Option<Recipe> {
+        let topic = self.topics.get_mut(feed.source.topic.value.as_str())?;
+        let mut alone = Compiler::default();
+        if let Time::Field { pointer, .. } = &feed.source.time.value {
+            alone.field(pointer, &feed.source.time.place, self.faults);
+        }
+        let mut expressions = Vec::new();
+        if let Some(when) = feed
+            .source
+            .when
+            .as_ref()
+            .filter(|_| feed.condition == Condition::Counts)
+        {
+            expressions.extend(alone.expression(when, self.faults));
+        }
+        let sorted: BTreeMap<&str, &(Said<String>, Label)> = metric
+            .labels
+            .iter()
+            .map(|label| (label.0.value.as_str(), label))
+            .collect();
+        let mut labels = Vec::new();
+        for (name, label) in sorted.into_values() {
+            labels.push(match label {
+                Label::Const(value) => Some(LabelFrom::Const(value.clone())),
+                Label::Topic => Some(LabelFrom::Topic),
+                Label::Partition => Some(LabelFrom::Partition),
+                Label::Field { pointer, otherwise } => {
+                    alone.field(pointer, &name.place, self.faults);
+                    topic
+                        .compiler
+                        .field(pointer, &name.place, self.faults)
+                        .map(|slot| LabelFrom::Field {
+                            slot,
+                            pointer: pointer.clone(),
+                            otherwise: otherwise.clone(),
+                        })
+                }
+                Label::Cel { source, otherwise } => {
+                    expressions.extend(alone.expression(source, self.faults));
+                    let expr = topic.compiler.expression(source, self.faults);
+                    expr.map(|expr| LabelFrom::Expr {
+                        expr,
+                        otherwise: otherwise.clone(),
+                    })
+                }
+            });
+        }
+        let value = match &metric.what {
+            Measure::Count => Some(ValueFrom::One),
+            Measure::Sum(value) | Measure::Observe(value, _) => match &value.value {
+                Measured::Bytes => Some(ValueFrom::Bytes),
+                Measured::AppendLatency => Some(ValueFrom::AppendLatency),
+                Measured::Field(pointer) => {
+                    alone.field(pointer, &value.place, self.faults);
+                    topic
+                        .compiler
+                        .field(pointer, &value.place, self.faults)
+                        .map(|slot| ValueFrom::Field {
+                            slot,
+                            pointer: pointer.clone(),
+                        })
+                }
+            },
+        };
+        let interpreted = expressions
+            .iter()
+            .filter(|expr| expr.cost() == Cost::Interpreted)
+            .count();
+        expense.fields = expense.fields.max(alone.into_projection().slots());
+        expense.interpreted = expense.interpreted.max(interpreted);
+        expense.native = expense.native.max(expressions.len() - interpreted);
+        Some(Recipe {
+            metric: ix,
+            labels: labels.into_iter().collect::<Option<Vec<_>>>()?,
+            value: value?,
+        })
+    }
+
+    fn finish(self, documents: &[Document]) -> Built {
+        let mut topics = Vec::new();
+        for (name, topic) in self.topics {
+            let (source, Some(from)) = (topic.first, topic.time) else {
+                continue;
+            };
+            topics.push(plan::TopicPlan {
+                topic: name.to_owned(),
+                timing: plan::Timing {
+                    from,
+                    out_of_order: source.out_of_order.value,
+                    idle_after: source.idle_after.value,
+                    max_hold: source.max_hold.value,
+                    max_ahead: source.max_ahead.value,
+                },
+                start: source.start.value,
+                max_record_bytes: source.max_record_bytes.value,
+                projection: topic.compiler.into_projection(),
+                sources: topic.sources,
+            });
+        }
+        let pipelines: Vec<String> = documents
+            .iter()
+            .filter_map(|document| Some(document.name.as_ref()?.value.clone()))
+            .collect();
+        let understood = documents
+            .iter()
+            .flat_map(|document| &document.metrics)
+            .all(|metric| metric.complete);
+        let asked: usize = documents.iter().map(|document| document.metric_names.len()).sum();
+        if self.faults.is_empty() && (!understood || self.metrics.len() != asked || pipelines.len() != documents.len())
+        {
+            self.faults
+                .add_without_place("a part of these files was not understood, and no fault was found in it")
+                .help("this is a fault of streamgauge itself: please report it with the files");
+        }
+        let plan = Plan {
+            pipelines,
+            metrics: self.metrics,
+            topics,
+        };
+        Built {
+            plan,
+            expenses: self.expenses,
+            notes: self.notes,
+        }
+    }
+}

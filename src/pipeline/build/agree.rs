@@ -1,0 +1,72 @@
+//! What must hold between the parts of all files.
+
+use std::collections::BTreeMap;
+
+use crate::pipeline::fault::{Faults, Place};
+use crate::pipeline::read::{Document, Source};
+
+/// Names of pipelines and of metrics are unique among everything that a process runs.
+pub fn names(documents: &[Document], faults: &mut Faults) {
+    let mut pipelines: BTreeMap<&str, &Place> = BTreeMap::new();
+    let mut metrics: BTreeMap<&str, &Place> = BTreeMap::new();
+    for document in documents {
+        if let Some(name) = &document.name {
+            match pipelines.get(name.value.as_str()) {
+                None => drop(pipelines.insert(&name.value, &name.place)),
+                Some(first) => {
+                    faults
+                        .add(&name.place, "a pipeline of this name was there before")
+                        .and(first, "first here")
+                        .help("give each pipeline of a process its own name");
+                }
+            }
+        }
+        for name in &document.metric_names {
+            match metrics.get(name.value.as_str()) {
+                None => drop(metrics.insert(&name.value, &name.place)),
+                Some(first) => {
+                    faults
+                        .add(&name.place, format!("the metric `{}` was there before", name.value))
+                        .and(first, "first here")
+                        .help("a metric belongs to one pipeline; count a list of sources, or choose another name");
+                }
+            }
+        }
+    }
+}
+
+/// Sources of one topic differ in nothing but their condition; `first` is the one that opened the topic.
+pub fn settings(source: &Source, first: &Source, faults: &mut Faults) {
+    let mut agree = |key: &str, same: bool, here: &Place, there: &Place| {
+        if !same {
+            faults
+                .add(here, format!("the sources of one topic disagree about `{key}`"))
+                .and(there, format!("the source `{}` says otherwise here", first.name.value))
+                .help(format!(
+                    "a partition is read once and has one watermark: give both the same `{key}`"
+                ));
+        }
+    };
+    agree(
+        "time",
+        source.time.value == first.time.value,
+        &source.time.place,
+        &first.time.place,
+    );
+    agree(
+        "start",
+        source.start.value == first.start.value,
+        &source.start.place,
+        &first.start.place,
+    );
+    for (key, here, there) in [
+        ("out_of_order", &source.out_of_order, &first.out_of_order),
+        ("idle_after", &source.idle_after, &first.idle_after),
+        ("max_hold", &source.max_hold, &first.max_hold),
+        ("max_ahead", &source.max_ahead, &first.max_ahead),
+    ] {
+        agree(key, here.value == there.value, &here.place, &there.place);
+    }
+    let (here, there) = (&source.max_record_bytes, &first.max_record_bytes);
+    agree("max_record_bytes", here.value == there.value, &here.place, &there.place);
+}

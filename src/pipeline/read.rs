@@ -1,0 +1,387 @@
+//! From a document's tree to what it says, with defaults filled in.
+//!
+//! Rule: reading notes no faults of form, since [`super::form`] has noted them all; what does not fit is left out here. The
+//! defaults come from the table of keys, so that the reference cannot promise others.
+//!
+//! Edges:
+//! - a setting remembers where it was said: at the source or metric, in `defaults`, or by nobody (then at the name);
+//! - a default that is written in the table in words (`the record's timestamp`) is made here.
+
+use crate::engine::plan::{Start, TimeFormat};
+use crate::engine::time::Span;
+
+use super::fault::Place;
+use super::keys::{DEFAULTS, HISTOGRAM, Needed, TIME};
+use super::leaf;
+use super::node::{Entry, Form, Node, Value};
+
+/// A value and where it was said.
+#[derive(Clone, Debug)]
+pub struct Said<T> {
+    pub value: T,
+    pub place: Place,
+}
+
+/// One pipeline as its file says it.
+#[derive(Debug)]
+pub struct Document {
+    pub name: Option<Said<String>>,
+    /// Every name under `sources`, also of those that could not be read.
+    pub source_names: Vec<Said<String>>,
+    pub sources: Vec<Source>,
+    /// Every name under `metrics`, also of those that could not be read.
+    pub metric_names: Vec<Said<String>>,
+    pub metrics: Vec<Metric>,
+}
+
+#[derive(Debug)]
+pub struct Source {
+    pub name: Said<String>,
+    pub topic: Said<String>,
+    pub time: Said<Time>,
+    pub when: Option<Said<Text>>,
+    pub start: Said<Start>,
+    pub out_of_order: Said<Span>,
+    pub idle_after: Said<Span>,
+    pub max_hold: Said<Span>,
+    pub max_ahead: Said<Span>,
+    pub max_record_bytes: Said<usize>,
+}
+
+/// Text that is compiled, and whether its messages may quote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    pub text: String,
+    pub secret: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Time {
+    Record,
+    Field { pointer: String, format: TimeFormat },
+}
+
+#[derive(Debug)]
+pub struct Metric {
+    pub name: Said<String>,
+    pub help: String,
+    pub of: Of,
+    pub what: Measure,
+    pub labels: Vec<(Said<String>, Label)>,
+    pub unit: Option<Said<String>>,
+    /// A second place where a unit stands.
+    pub other_unit: Option<Said<String>>,
+    pub window: Said<Span>,
+    pub max_series: u32,
+    /// Nothing of it was left out for a fault of form.
+    pub complete: bool,
+}
+
+/// Whose records.
+#[derive(Debug)]
+pub enum Of {
+    All,
+    Sources(Vec<Said<String>>),
+}
+
+#[derive(Debug)]
+pub enum Measure {
+    Count,
+    Sum(Said<Measured>),
+    Observe(Said<Measured>, Buckets),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Measured {
+    Field(String),
+    Bytes,
+    AppendLatency,
+}
+
+#[derive(Debug)]
+pub enum Buckets {
+    Explicit(Vec<Said<i64>>),
+    Exponential(u16),
+}
+
+#[derive(Debug)]
+pub enum Label {
+    Const(String),
+    Field {
+        pointer: String,
+        otherwise: Option<String>,
+    },
+    Topic,
+    Partition,
+    Cel {
+        source: Said<Text>,
+        otherwise: Option<String>,
+    },
+}
+
+/// The boundaries of Prometheus' client libraries, in millionths.
+const PROMETHEUS_BOUNDS: [i64; 11] = [
+    5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
+];
+
+/// Reads one document.
+pub fn document(node: &Node) -> Document {
+    let entries = |key| node.get(key).map_or(&[][..], Node::entries);
+    let defaults = node.get("defaults");
+    Document {
+        name: node.get("pipeline").and_then(text),
+        source_names: entries("sources").iter().map(name).collect(),
+        sources: entries("sources")
+            .iter()
+            .filter_map(|entry| source(entry, defaults))
+            .collect(),
+        metric_names: entries("metrics").iter().map(name).collect(),
+        metrics: entries("metrics")
+            .iter()
+            .filter_map(|entry| metric(entry, defaults))
+            .collect(),
+    }
+}
+
+fn source(entry: &Entry, defaults: Option<&Node>) -> Option<Source> {
+    let node = &entry.node;
+    let settings = Settings { entry, defaults };
+    Some(Source {
+        name: name(entry),
+        topic: text(node.get("topic")?)?,
+        time: match node.get("time") {
+            Some(said) => Said {
+                value: time(said)?,
+                place: said.place.clone(),
+            },
+            None => Said {
+                value: Time::Record,
+                place: entry.key_place.clone(),
+            },
+        },
+        when: match node.get("when") {
+            Some(said) => Some(compiled(said)?),
+            None => None,
+        },
+        start: settings.get("start", leaf::start)?,
+        out_of_order: settings.get("out_of_order", leaf::duration)?,
+        idle_after: settings.get("idle_after", leaf::duration)?,
+        max_hold: settings.get("max_hold", leaf::duration)?,
+        max_ahead: settings.get("max_ahead", leaf::duration)?,
+        max_record_bytes: settings.get("max_record_bytes", leaf::size)?,
+    })
+}
+
+fn time(node: &Node) -> Option<Time> {
+    if let Some(pointer) = node.text() {
+        return Some(Time::Field {
+            pointer: pointer.to_owned(),
+            format: TimeFormat::Auto,
+        });
+    }
+    let format = match node.get("format") {
+        Some(format) => format.text()?,
+        None => default_of(&TIME, "format")?,
+    };
+    let format = match format {
+        "auto" => TimeFormat::Auto,
+        "seconds" => TimeFormat::Seconds,
+        "millis" => TimeFormat::Millis,
+        "micros" => TimeFormat::Micros,
+        "nanos" => TimeFormat::Nanos,
+        _ => return None,
+    };
+    Some(Time::Field {
+        pointer: node.get("field")?.text()?.to_owned(),
+        format,
+    })
+}
+
+fn metric(entry: &Entry, defaults: Option<&Node>) -> Option<Metric> {
+    let node = &entry.node;
+    let settings = Settings { entry, defaults };
+    let histogram = node.get("histogram");
+    let mut complete = true;
+    let (of, what) = if let Some(count) = node.get("count") {
+        (of(count)?, Measure::Count)
+    } else if let Some(sum) = node.get("sum") {
+        (of(sum.get("of")?)?, Measure::Sum(measured(sum.get("value")?)?))
+    } else {
+        let observe = node.get("observe")?;
+        let buckets = buckets(histogram, entry).unwrap_or_else(|| {
+            complete = false;
+            default_buckets(entry)
+        });
+        (
+            of(observe.get("of")?)?,
+            Measure::Observe(measured(observe.get("value")?)?, buckets),
+        )
+    };
+    let mut labels = Vec::new();
+    for entry in node.get("labels").map_or(&[][..], Node::entries) {
+        match label(&entry.node) {
+            Some(label) => labels.push((name(entry), label)),
+            None => complete = false,
+        }
+    }
+    Some(Metric {
+        name: name(entry),
+        help: node.get("help").and_then(Node::text).unwrap_or_default().to_owned(),
+        of,
+        what,
+        labels,
+        unit: node
+            .get("unit")
+            .or(histogram.and_then(|histogram| histogram.get("unit")))
+            .and_then(text),
+        other_unit: node
+            .get("unit")
+            .and(histogram)
+            .and_then(|histogram| histogram.get("unit"))
+            .and_then(text),
+        window: settings.get("window", leaf::duration)?,
+        max_series: settings.get("max_series", |text| text.parse().ok())?.value,
+        complete,
+    })
+}
+
+fn of(node: &Node) -> Option<Of> {
+    match (&node.value, node.text()) {
+        (_, Some("*")) => Some(Of::All),
+        (Value::List(items), _) => Some(Of::Sources(items.iter().map(text).collect::<Option<Vec<_>>>()?)),
+        _ => Some(Of::Sources(vec![text(node)?])),
+    }
+}
+
+fn measured(node: &Node) -> Option<Said<Measured>> {
+    let place = node.place.clone();
+    if let Some(pointer) = node.text().or_else(|| node.get("field")?.text()) {
+        return Some(Said {
+            value: Measured::Field(pointer.to_owned()),
+            place,
+        });
+    }
+    let value = match node.get("record")?.text()? {
+        "bytes" => Measured::Bytes,
+        "append_latency" => Measured::AppendLatency,
+        _ => return None,
+    };
+    Some(Said { value, place })
+}
+
+fn default_buckets(entry: &Entry) -> Buckets {
+    let said = |bound: &i64| Said {
+        value: *bound,
+        place: entry.key_place.clone(),
+    };
+    Buckets::Explicit(PROMETHEUS_BOUNDS.iter().map(said).collect())
+}
+
+fn buckets(node: Option<&Node>, entry: &Entry) -> Option<Buckets> {
+    let Some(node) = node else {
+        return Some(default_buckets(entry));
+    };
+    match (node.get("kind")?.text()?, node.get("buckets"), node.get("max_buckets")) {
+        ("explicit", None, _) => Some(default_buckets(entry)),
+        ("explicit", Some(buckets), _) => {
+            let bound = |node: &Node| {
+                Some(Said {
+                    value: leaf::bound(node.text()?)?,
+                    place: node.place.clone(),
+                })
+            };
+            Some(Buckets::Explicit(
+                buckets.items().iter().map(bound).collect::<Option<Vec<_>>>()?,
+            ))
+        }
+        ("exponential", _, None) => Some(Buckets::Exponential(
+            default_of(&HISTOGRAM, "max_buckets")?.parse().ok()?,
+        )),
+        ("exponential", _, Some(most)) => Some(Buckets::Exponential(most.text()?.parse().ok()?)),
+        _ => None,
+    }
+}
+
+fn label(node: &Node) -> Option<Label> {
+    let otherwise = node.get("else").and_then(Node::text).map(str::to_owned);
+    if let Some(pointer) = node.text().or_else(|| node.get("field")?.text()) {
+        return Some(Label::Field {
+            pointer: pointer.to_owned(),
+            otherwise,
+        });
+    }
+    if let Some(value) = node.get("const") {
+        return Some(Label::Const(value.text()?.to_owned()));
+    }
+    if let Some(source) = node.get("cel") {
+        return Some(Label::Cel {
+            source: compiled(source)?,
+            otherwise,
+        });
+    }
+    match node.get("record")?.text()? {
+        "topic" => Some(Label::Topic),
+        "partition" => Some(Label::Partition),
+        _ => None,
+    }
+}
+
+fn name(entry: &Entry) -> Said<String> {
+    Said {
+        value: entry.key.clone(),
+        place: entry.key_place.clone(),
+    }
+}
+
+fn text(node: &Node) -> Option<Said<String>> {
+    Some(Said {
+        value: node.text()?.to_owned(),
+        place: node.place.clone(),
+    })
+}
+
+fn compiled(node: &Node) -> Option<Said<Text>> {
+    let secret = node.scalar()?.form == Form::Secret;
+    Some(Said {
+        value: Text {
+            text: node.text()?.to_owned(),
+            secret,
+        },
+        place: node.place.clone(),
+    })
+}
+
+fn default_of(object: &super::keys::Object, key: &str) -> Option<&'static str> {
+    match object.key(key)?.needed {
+        Needed::Otherwise(default) => Some(default),
+        Needed::Always => None,
+    }
+}
+
+/// Looks a setting up: at its own place, in the pipeline's defaults, in the table.
+struct Settings<'n> {
+    entry: &'n Entry,
+    defaults: Option<&'n Node>,
+}
+
+// === impl Settings ===
+
+impl Settings<'_> {
+    fn get<T>(&self, key: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Said<T>> {
+        let said = self.entry.node.get(key).or_else(|| self.defaults?.get(key));
+        // A setting that does not fit is a fault already; the default lets the rest be checked.
+        let fits = said.and_then(|node| {
+            Some(Said {
+                value: parse(node.text()?)?,
+                place: node.place.clone(),
+            })
+        });
+        match fits {
+            Some(said) => Some(said),
+            None => Some(Said {
+                value: parse(default_of(&DEFAULTS, key)?)?,
+                place: self.entry.key_place.clone(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `docs/pipelines.md`, rendered.
+//!
+//! Rule: the tables come from the table of keys, the words around them are here; the file is never edited by hand.
+
+use super::keys::{Key, Needed, OBJECTS, Object, Rule, Shape, one_of};
+use super::unit;
+
+const INTRODUCTION: &str = include_str!("reference/introduction.md");
+const EXPLANATIONS: &str = include_str!("reference/explanations.md");
+
+/// The whole page.
+pub fn reference() -> String {
+    let mut page =
+        String::from("<!-- Rendered from src/pipeline/: `UPDATE_DOCS=1 cargo test --test pipeline_reference`. -->\n\n");
+    page.push_str(INTRODUCTION);
+    page.push_str("\n## Keys\n");
+    for object in OBJECTS {
+        of_object(&mut page, object);
+    }
+    page.push('\n');
+    let units = unit::KNOWN
+        .iter()
+        .map(|(unit, word)| format!("`{unit}` (`_{word}`)"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    page.push_str(&EXPLANATIONS.replace("{{units}}", &units));
+    page
+}
+
+fn of_object(page: &mut String, object: &Object) {
+    page.push_str(&format!("\n### {}\n\n", heading(object)));
+    if !object.about.is_empty() {
+        page.push_str(&format!("{}\n\n", object.about));
+    }
+    page.push_str("| key | takes | default | |\n|---|---|---|---|\n");
+    for key in object.keys {
+        page.push_str(&of_key(key));
+    }
+    let rules: Vec<String> = object.rules.iter().filter_map(of_rule).collect();
+    if !rules.is_empty() {
+        page.push_str(&format!("\n{}\n", rules.join(" ")));
+    }
+    if !object.later.is_empty() {
+        let later: Vec<String> = object
+            .later
+            .iter()
+            .map(|key| format!("`{}` ({})", key.key, key.would))
+            .collect();
+        page.push_str(&format!(
+            "\nReserved for later versions, and refused by this one: {}.\n",
+            later.join(", ")
+        ));
+    }
+}
+
+fn heading(object: &Object) -> String {
+    let mut name = object.name.to_owned();
+    if let Some(first) = name.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    name
+}
+
+fn of_key(key: &Key) -> String {
+    let default = match key.needed {
+        Needed::Always => "required".to_owned(),
+        Needed::Otherwise("") => String::new(),
+        Needed::Otherwise(default) => {
+            // Values are set as code, words as words.
+            if default.contains(' ') && !default.starts_with('{') {
+                default.to_owned()
+            } else {
+                format!("`{default}`")
+            }
+        }
+    };
+    let cells = [
+        format!("`{}`", key.name),
+        takes(&key.shape),
+        default,
+        format!("{} Example: `{}: {}`", key.about, key.name, key.example),
+    ];
+    format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
+}
+
+fn takes(shape: &Shape) -> String {
+    match shape {
+        Shape::Leaf(leaf) => match leaf.range() {
+            Some(range) => format!("{}, {range}", leaf.what()),
+            None => leaf.what().to_owned(),
+        },
+        Shape::Word(words) => one_of(words),
+        Shape::Object(object) => format!("[{}](#{})", object.name, object.name.replace(' ', "-")),
+        Shape::Map { key, value, .. } => format!("{} → {}", key.what(), takes(value)),
+        Shape::List { item, most } => format!("a list of up to {most}, each {}", takes(item)),
+        Shape::Either(shapes) => shapes.iter().map(takes).collect::<Vec<_>>().join(", or "),
+    }
+}
+
+fn of_rule(rule: &Rule) -> Option<String> {
+    match rule {
+        Rule::ExactlyOne(keys) => Some(format!("Exactly one of {}.", one_of(keys).replace(" or ", " and "))),
+        Rule::NotBoth(key, other, why) => Some(format!("`{key}` cannot stand beside `{other}`: {why}.")),
+        Rule::Only { key, with, is } => Some(format!("`{key}` belongs to `{with}: {is}`.")),
+    }
+}
