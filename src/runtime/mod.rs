@@ -1,0 +1,13 @@
+//! The one exactly-once state machine that runs any task, over a small interface to a log.
+//!
+//! Rule: the runtime knows no stage and no Kafka. It decides when to seal, send again, close, restore and give up; see
+//! [`worker`] for the order of things.
+
+pub mod log;
+mod opening;
+mod owned;
+mod sealed;
+pub mod stats;
+pub mod worker;
+
+pub use worker::{Stop, Worker, WorkerOptions};

@@ -1,0 +1,95 @@
+//! One partition that the group gave to this worker, and how far it is on its way to running.
+//!
+//! Rule: `Opening` (offset not read yet) → `Restoring` (state comes back) → `Seeking` → `Running`; `Held` is a running
+//! task that refused a record. Only a running task takes records; whatever arrives before is thrown away and read again,
+//! since every way to `Running` goes through a seek.
+
+use super::log::TopicPartition;
+use crate::engine::task::{Input, Record, Task};
+use crate::engine::time::WallTime;
+
+/// A partition of ours.
+pub struct Owned {
+    pub partition: TopicPartition,
+    pub phase: Phase,
+    pub task: Option<Box<dyn Task>>,
+    /// The offset that the task expects next.
+    pub next: i64,
+    /// The step in which the task was told the time last.
+    pub told_in_step: u64,
+    /// When the last record came; the log's end is asked for only where it is quiet.
+    pub last_record: WallTime,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Opening,
+    /// Reading the changelog up to `target` (its high watermark when the restore began).
+    Restoring {
+        target: i64,
+        since: WallTime,
+    },
+    /// State is there; the reader has to go to `next`.
+    Seeking,
+    Running,
+    /// The task refused the record at `next`; offered again after `until`.
+    Held {
+        until: WallTime,
+        reason: String,
+    },
+}
+
+/// What a record led to.
+pub enum Taken {
+    Yes,
+    /// Not running, or read before: nothing was done.
+    Ignored,
+    Refused(crate::engine::task::Halt),
+}
+
+impl Owned {
+    pub fn new(partition: TopicPartition) -> Self {
+        Self {
+            partition,
+            phase: Phase::Opening,
+            task: None,
+            next: 0,
+            told_in_step: 0,
+            last_record: WallTime(0),
+        }
+    }
+
+    /// Back to the start: the task is dropped and its state read again.
+    pub fn reopen(&mut self) {
+        self.phase = Phase::Opening;
+        self.task = None;
+    }
+
+    pub fn is(&self, topic: &str, partition: u32) -> bool {
+        self.partition.partition == partition && self.partition.topic == topic
+    }
+
+    #[inline]
+    pub fn take(&mut self, record: Record<'_>, now: WallTime, step: u64) -> Taken {
+        let (Phase::Running, Some(task)) = (&self.phase, self.task.as_mut()) else {
+            return Taken::Ignored;
+        };
+        if record.offset < self.next {
+            return Taken::Ignored;
+        }
+        if self.told_in_step != step {
+            self.told_in_step = step;
+            self.last_record = now;
+            if let Err(halt) = task.accept(Input::Time(now)) {
+                return Taken::Refused(halt);
+            }
+        }
+        match task.accept(Input::Record(record)) {
+            Ok(()) => {
+                self.next = record.offset + 1;
+                Taken::Yes
+            }
+            Err(halt) => Taken::Refused(halt),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What the workers of one process did, for status, self-metrics and the demo.
+//!
+//! Rule: numbers of this process only; they start at zero with it. What must survive a crash is state, and lives in tasks.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::log::TopicPartition;
+use crate::engine::task::TaskView;
+
+/// Shared by all workers of a process.
+#[derive(Clone, Default)]
+pub struct Stats(Arc<Mutex<Numbers>>);
+
+/// See [`Stats`].
+#[derive(Default)]
+pub struct Numbers {
+    /// By worker name.
+    pub workers: BTreeMap<String, WorkerNumbers>,
+}
+
+/// Numbers of one worker.
+pub struct WorkerNumbers {
+    pub records: u64,
+    pub committed: u64,
+    pub aborted: u64,
+    pub fatal: u64,
+    pub restores: u64,
+    pub rebalances: u64,
+    /// Microseconds from the begin to the end of a transaction.
+    pub commit_micros: Histogram<u64>,
+    /// Microseconds from the assignment of a partition to its running.
+    pub restore_micros: Histogram<u64>,
+    /// Partitions that this worker owns: phase in one word, and what the task says.
+    pub tasks: BTreeMap<TopicPartition, (&'static str, TaskView)>,
+    /// In the group, everything assigned is restored.
+    pub ready: bool,
+    /// When the last transaction was committed, or found to be unnecessary.
+    pub last_commit: Option<std::time::Instant>,
+}
+
+// === impl Stats ===
+
+impl Stats {
+    pub fn lock(&self) -> MutexGuard<'_, Numbers> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn of<T>(&self, worker: &str, change: impl FnOnce(&mut WorkerNumbers) -> T) -> T {
+        let mut numbers = self.lock();
+        if !numbers.workers.contains_key(worker) {
+            numbers.workers.insert(worker.to_owned(), WorkerNumbers::default());
+        }
+        change(numbers.workers.entry(worker.to_owned()).or_default())
+    }
+
+    /// A worker that is gone: its tasks go with it, its numbers stay.
+    pub fn gone(&self, worker: &str) {
+        self.of(worker, |numbers| {
+            numbers.tasks.clear();
+            numbers.ready = false;
+        });
+    }
+}
+
+// === impl WorkerNumbers ===
+
+impl Default for WorkerNumbers {
+    fn default() -> Self {
+        let histogram = || Histogram::new(3).expect("three digits are within hdrhistogram's limits");
+        Self {
+            records: 0,
+            committed: 0,
+            aborted: 0,
+            fatal: 0,
+            restores: 0,
+            rebalances: 0,
+            commit_micros: histogram(),
+            restore_micros: histogram(),
+            tasks: BTreeMap::new(),
+            ready: false,
+            last_commit: None,
+        }
+    }
+}
+
+impl WorkerNumbers {
+    pub fn commit_took(&mut self, duration: Duration) {
+        self.commit_micros
+            .saturating_record(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+    }
+}

@@ -1,0 +1,574 @@
+//! One worker: one member of one stage's group, with its tasks and its transactions.
+//!
+//! Rule: a [`step`](Worker::step) does a bounded amount of each, in this order: make the producer usable, read records,
+//! answer the group, open and restore what was assigned, tell tasks where the log ends, and seal when it is time. All
+//! decisions are here; the log only carries them out, so the simulation runs exactly this code.
+//!
+//! Edges:
+//! - outputs of one seal go into one transaction; while its outcome is open, records are still read, but nothing is sealed;
+//! - an abort costs a re-send: outputs of lost tasks are left out, the rest is sent again as it is;
+//! - a fatal error or an unknown outcome costs a restore: a new producer settles the old transaction, every task is closed,
+//!   offsets are read again;
+//! - what can never succeed stops the worker with the log's message.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::log::{Log, LogError, Notice, TopicPartition};
+use super::owned::{Owned, Phase, Taken};
+use super::sealed::{self, Sealed};
+use super::stats::Stats;
+use crate::engine::task::{Halt, Input, OpenTask, PartitionCounts, Stage};
+use crate::engine::time::{Span, WallTime};
+
+/// The topics that a stage's outputs go to.
+#[derive(Clone, Debug)]
+pub struct Topics {
+    pub repartition: BTreeMap<Stage, String>,
+    /// Same partitions as the input.
+    pub changelog: Option<String>,
+    /// Name and partitions.
+    pub outbox: Option<(String, u32)>,
+    pub dead_letters: (String, u32),
+}
+
+/// Everything that makes one worker another.
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    /// For logs and status: `tap-0`.
+    pub name: String,
+    pub inputs: Vec<String>,
+    pub topics: Topics,
+    /// Topics whose partition counts the tasks must know.
+    pub counted_topics: Vec<String>,
+    pub seal_every: Span,
+    /// Seal earlier when the tasks hold more than this.
+    pub seal_bytes: usize,
+    /// Ask for log ends of quiet partitions (taps need them for idle watermarks).
+    pub sample_ends: bool,
+    /// The input is our own repartition topic, and is deleted behind the commits. Never for topics of others.
+    pub trim_input: bool,
+    /// Whether the input's topic ids are part of the tasks' state.
+    pub topic_ids: bool,
+    /// Partitions whose commit is missing or not ours start a new ledger epoch instead of stopping the stage.
+    pub accept_reset: bool,
+}
+
+/// Why a worker ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    /// Another process took this instance's name.
+    #[error("{0}")]
+    Fenced(String),
+    /// A person has to decide or repair something; the message says what.
+    #[error("{0}")]
+    Failed(String),
+}
+
+const POLL_BATCH: usize = 2_000;
+const COUNTS_EVERY: Span = Span::seconds(5);
+const ENDS_EVERY: Span = Span::seconds(1);
+const HOLD_FOR: Span = Span::seconds(5);
+/// Between two tries of a transaction that failed.
+const RETRY_AFTER: Span = Span::millis(100);
+/// How often an unsettled transaction is asked for while the group waits for an answer.
+const SETTLE_TRIES: u32 = 20;
+
+/// See the module's documentation.
+pub struct Worker {
+    pub(super) log: Box<dyn Log + std::marker::Send>,
+    pub(super) stage: Box<dyn OpenTask>,
+    pub(super) options: WorkerOptions,
+    pub(super) stats: Stats,
+    pub(super) owned: Vec<Owned>,
+    /// Index of the partition that the last record came from: records come in runs.
+    last: usize,
+    pub(super) sealed: Option<Sealed>,
+    /// A producer that must be initialised first: `Some(true)` also throws the old one away.
+    pub(super) renew: Option<bool>,
+    pub(super) counts: PartitionCounts,
+    counts_at: Option<WallTime>,
+    ends_at: WallTime,
+    next_seal: WallTime,
+    commit_began: Option<Instant>,
+    pub(super) step: u64,
+    pub(super) troubled_until: WallTime,
+}
+
+impl Worker {
+    /// Joins the group. Nothing is read before the first step.
+    pub fn start(
+        mut log: Box<dyn Log + std::marker::Send>,
+        stage: Box<dyn OpenTask>,
+        options: WorkerOptions,
+        stats: Stats,
+    ) -> Result<Self, Stop> {
+        log.subscribe(&options.inputs).map_err(stop_of)?;
+        stats.of(&options.name, |_| ());
+        Ok(Self {
+            log,
+            stage,
+            options,
+            stats,
+            owned: Vec::new(),
+            last: 0,
+            sealed: None,
+            renew: Some(false),
+            counts: PartitionCounts::new(),
+            counts_at: None,
+            ends_at: WallTime(0),
+            next_seal: WallTime(0),
+            commit_began: None,
+            step: 0,
+            troubled_until: WallTime(0),
+        })
+    }
+
+    /// One round. Waits for records at most `wait`. Returns how many records were taken.
+    pub fn step(&mut self, now: WallTime, wait: Duration) -> Result<usize, Stop> {
+        self.step += 1;
+        self.make_producer(now)?;
+        let taken = self.read(now, wait)?;
+        self.heed_notices(now)?;
+        self.answer_changes(now)?;
+        self.open_assigned(now)?;
+        self.restore(now)?;
+        self.seek()?;
+        self.release_held(now)?;
+        self.tell_counts(now)?;
+        self.tell_ends(now)?;
+        if self.sealed.is_none() && (now >= self.next_seal || self.weight() > self.options.seal_bytes) {
+            self.next_seal = now.ahead(self.options.seal_every);
+            self.seal(now)?;
+        }
+        self.advance(now)?;
+        Ok(taken)
+    }
+
+    /// When the next seal is due.
+    pub fn next_seal(&self) -> WallTime {
+        self.next_seal
+    }
+
+    /// The last seal and its commit; then out of the group. `false`: the commit did not settle, the next start will.
+    pub fn drain(mut self, now: WallTime) -> Result<bool, Stop> {
+        self.answer_changes(now)?;
+        self.settle(now)?;
+        if self.sealed.is_none() {
+            self.seal(now)?;
+            self.settle(now)?;
+        }
+        let clean = self.sealed.is_none();
+        self.log.close();
+        self.stats.gone(&self.options.name);
+        Ok(clean)
+    }
+
+    /// As a crash would: nothing is committed, nobody is told.
+    pub fn kill(self) -> Box<dyn Log + std::marker::Send> {
+        self.stats.gone(&self.options.name);
+        self.log
+    }
+
+    fn make_producer(&mut self, now: WallTime) -> Result<(), Stop> {
+        let Some(renew) = self.renew else { return Ok(()) };
+        if now < self.troubled_until {
+            return Ok(());
+        }
+        match self.log.init_transactions(renew) {
+            Ok(()) => {
+                self.renew = None;
+                Ok(())
+            }
+            Err(error) => self.passing(error, now),
+        }
+    }
+
+    fn read(&mut self, now: WallTime, wait: Duration) -> Result<usize, Stop> {
+        let Self {
+            log, owned, last, step, ..
+        } = self;
+        let step = *step;
+        let mut taken = 0;
+        let mut refused = None;
+        let result = log.poll(wait, POLL_BATCH, &mut |topic, partition, record| {
+            let index = match owned.get(*last) {
+                Some(candidate) if candidate.is(topic, partition) => *last,
+                _ => match owned.iter().position(|candidate| candidate.is(topic, partition)) {
+                    Some(index) => index,
+                    None => return true,
+                },
+            };
+            *last = index;
+            match owned[index].take(record, now, step) {
+                Taken::Yes => taken += 1,
+                Taken::Ignored => {}
+                Taken::Refused(halt) => {
+                    refused = Some((index, halt));
+                    return false;
+                }
+            }
+            true
+        });
+        if let Some((index, halt)) = refused {
+            self.refuse(index, halt, now)?;
+        }
+        if taken > 0 {
+            self.stats
+                .of(&self.options.name, |numbers| numbers.records += taken as u64);
+        }
+        match result {
+            Ok(()) => Ok(taken),
+            Err(error) => self.passing(error, now).map(|()| taken),
+        }
+    }
+
+    fn refuse(&mut self, index: usize, halt: Halt, now: WallTime) -> Result<(), Stop> {
+        match halt {
+            Halt::Stop(reason) => Err(Stop::Failed(reason)),
+            Halt::Hold(reason) => {
+                let owned = &mut self.owned[index];
+                tracing::warn!(
+                    worker = self.options.name,
+                    partition = owned.partition.partition,
+                    "held: {reason}"
+                );
+                owned.phase = Phase::Held {
+                    until: now.ahead(HOLD_FOR),
+                    reason,
+                };
+                let partition = owned.partition.clone();
+                match self.log.pause(&[partition]) {
+                    Ok(()) => Ok(()),
+                    Err(error) => self.passing(error, now),
+                }
+            }
+        }
+    }
+
+    fn release_held(&mut self, now: WallTime) -> Result<(), Stop> {
+        for owned in &mut self.owned {
+            if matches!(owned.phase, Phase::Held { until, .. } if until <= now) {
+                owned.phase = Phase::Seeking;
+            }
+        }
+        Ok(())
+    }
+
+    fn heed_notices(&mut self, now: WallTime) -> Result<(), Stop> {
+        for notice in self.log.notices() {
+            match notice {
+                Notice::OutOfRange(partition) => self.out_of_range(&partition, now)?,
+                Notice::UnknownTopic(topic) => {
+                    tracing::warn!(
+                        worker = self.options.name,
+                        topic,
+                        "topic does not exist yet; waiting for it"
+                    );
+                }
+                Notice::Trouble(what) => tracing::warn!(worker = self.options.name, "{what}"),
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_counts(&mut self, now: WallTime) -> Result<(), Stop> {
+        if self.options.counted_topics.is_empty() || self.counts_at.is_some_and(|at| now < at.ahead(COUNTS_EVERY)) {
+            return Ok(());
+        }
+        match self.log.partition_counts(&self.options.counted_topics) {
+            Ok(counts) => {
+                self.counts = counts;
+                self.counts_at = Some(now);
+                for owned in &mut self.owned {
+                    if let Some(task) = owned.task.as_mut() {
+                        task.accept(Input::Partitions(&self.counts)).map_err(halted)?;
+                    }
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.counts_at = Some(now);
+                self.passing(error, now)
+            }
+        }
+    }
+
+    fn tell_ends(&mut self, now: WallTime) -> Result<(), Stop> {
+        if !self.options.sample_ends {
+            return Ok(());
+        }
+        let answers = self.log.log_ends();
+        if !answers.is_empty() {
+            self.tell_positions(now)?;
+            for (partition, end, sampled_at) in answers {
+                if let Some(owned) = self.owned.iter_mut().find(|owned| owned.partition == partition)
+                    && let (Phase::Running, Some(task)) = (&owned.phase, owned.task.as_mut())
+                {
+                    task.accept(Input::LogEnd { end, sampled_at }).map_err(halted)?;
+                }
+            }
+        }
+        if now >= self.ends_at.ahead(ENDS_EVERY) {
+            self.ends_at = now;
+            let quiet = |owned: &&Owned| owned.phase == Phase::Running && now >= owned.last_record.ahead(ENDS_EVERY);
+            let quiet: Vec<TopicPartition> = self
+                .owned
+                .iter()
+                .filter(quiet)
+                .map(|owned| owned.partition.clone())
+                .collect();
+            if !quiet.is_empty() {
+                self.log.sample_log_ends(&quiet);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells running tasks the time and the reader's position.
+    fn tell_positions(&mut self, now: WallTime) -> Result<(), Stop> {
+        let running = |owned: &&mut Owned| owned.phase == Phase::Running;
+        let partitions: Vec<TopicPartition> = self
+            .owned
+            .iter_mut()
+            .filter(running)
+            .map(|owned| owned.partition.clone())
+            .collect();
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        let positions = match self.log.positions(&partitions) {
+            Ok(positions) => positions,
+            Err(error) => {
+                self.passing(error, now)?;
+                vec![None; partitions.len()]
+            }
+        };
+        for (owned, position) in self.owned.iter_mut().filter(running).zip(positions) {
+            let Some(task) = owned.task.as_mut() else { continue };
+            task.accept(Input::Time(now)).map_err(halted)?;
+            if let Some(next) = position.filter(|next| *next > owned.next) {
+                task.accept(Input::Position { next }).map_err(halted)?;
+                owned.next = next;
+            }
+        }
+        Ok(())
+    }
+
+    fn weight(&self) -> usize {
+        self.owned
+            .iter()
+            .filter_map(|owned| owned.task.as_ref())
+            .map(|task| task.weight())
+            .sum()
+    }
+
+    /// Freezes what every running task has to say.
+    pub(super) fn seal(&mut self, now: WallTime) -> Result<(), Stop> {
+        self.tell_positions(now)?;
+        let mut outputs = BTreeMap::new();
+        for owned in &mut self.owned {
+            if let (Phase::Running, Some(task)) = (&owned.phase, owned.task.as_mut())
+                && let Some(output) = task.seal()
+            {
+                outputs.insert(owned.partition.clone(), output);
+            }
+        }
+        self.publish(now);
+        if !outputs.is_empty() {
+            self.sealed = Some(Sealed::new(outputs));
+        }
+        Ok(())
+    }
+
+    /// Drives the sealed outputs one step further.
+    pub(super) fn advance(&mut self, now: WallTime) -> Result<(), Stop> {
+        if self.renew.is_some() {
+            return Ok(());
+        }
+        let Some(sealed) = &mut self.sealed else {
+            self.stats
+                .of(&self.options.name, |numbers| numbers.last_commit = Some(Instant::now()));
+            return Ok(());
+        };
+        if sealed.outputs.is_empty() && matches!(sealed.phase, sealed::Phase::Waiting { .. }) {
+            self.sealed = None;
+            return Ok(());
+        }
+        let result = match sealed.phase {
+            sealed::Phase::Waiting { until } if now < until || !self.log.is_member() => return Ok(()),
+            sealed::Phase::Waiting { .. } => {
+                sealed.attempts += 1;
+                self.commit_began.get_or_insert_with(Instant::now);
+                let sent = self
+                    .log
+                    .begin()
+                    .and_then(|()| sealed.send(self.log.as_mut(), &self.options.topics));
+                match sent {
+                    Ok(()) => {
+                        sealed.phase = sealed::Phase::Committing;
+                        self.log.commit()
+                    }
+                    Err(LogError::Retry(why)) => Err(LogError::Abort(why)),
+                    Err(error) => Err(error),
+                }
+            }
+            sealed::Phase::Committing => self.log.commit(),
+            sealed::Phase::Aborting => match self.log.abort() {
+                Ok(()) => {
+                    sealed.phase = sealed::Phase::Waiting {
+                        until: now.ahead(RETRY_AFTER),
+                    };
+                    return Ok(());
+                }
+                Err(error) => Err(error),
+            },
+        };
+        match result {
+            Ok(()) => {
+                if self.options.trim_input {
+                    let offsets = sealed
+                        .outputs
+                        .iter()
+                        .map(|(partition, output)| (partition.clone(), output.next));
+                    self.log.trim(&offsets.collect::<Vec<_>>());
+                }
+                self.sealed = None;
+                let took = self.commit_began.take().map(|began| began.elapsed());
+                self.stats.of(&self.options.name, |numbers| {
+                    numbers.committed += 1;
+                    numbers.last_commit = Some(Instant::now());
+                    if let Some(took) = took {
+                        numbers.commit_took(took);
+                    }
+                });
+                Ok(())
+            }
+            Err(LogError::Retry(_)) => Ok(()),
+            Err(LogError::Abort(why)) => {
+                tracing::info!(
+                    worker = self.options.name,
+                    attempts = sealed.attempts,
+                    "transaction aborted: {why}"
+                );
+                sealed.phase = sealed::Phase::Aborting;
+                self.stats.of(&self.options.name, |numbers| numbers.aborted += 1);
+                Ok(())
+            }
+            Err(LogError::Fatal(why)) => {
+                self.start_over(&why);
+                Ok(())
+            }
+            Err(error) => Err(stop_of(error)),
+        }
+    }
+
+    /// Brings a transaction that is under way to its end, whatever that is; gives up into a fresh start.
+    pub(super) fn settle(&mut self, now: WallTime) -> Result<(), Stop> {
+        for attempt in 0..SETTLE_TRIES {
+            match &mut self.sealed {
+                None => return Ok(()),
+                Some(Sealed {
+                    phase: sealed::Phase::Waiting { until },
+                    ..
+                }) => {
+                    if attempt > 0 || !self.log.is_member() {
+                        return Ok(());
+                    }
+                    *until = now;
+                }
+                Some(_) => {}
+            }
+            self.advance(now)?;
+        }
+        if matches!(
+            &self.sealed,
+            Some(Sealed {
+                phase: sealed::Phase::Committing | sealed::Phase::Aborting,
+                ..
+            })
+        ) {
+            self.start_over("the transaction did not settle while the group was waiting");
+        }
+        Ok(())
+    }
+
+    /// A new producer; every task is closed and read again from what is committed.
+    fn start_over(&mut self, why: &str) {
+        tracing::warn!(worker = self.options.name, "closing all tasks and starting over: {why}");
+        self.stats.of(&self.options.name, |numbers| numbers.fatal += 1);
+        self.renew = Some(true);
+        self.sealed = None;
+        self.commit_began = None;
+        for owned in &mut self.owned {
+            if matches!(owned.phase, Phase::Restoring { .. }) {
+                let changelog = self.options.topics.changelog.clone().unwrap_or_default();
+                self.log.restore_stop(&TopicPartition {
+                    topic: changelog,
+                    partition: owned.partition.partition,
+                });
+            }
+            owned.reopen();
+        }
+    }
+
+    /// Trouble that may pass is said and waited for; the rest ends the worker or its tasks.
+    pub(super) fn passing(&mut self, error: LogError, now: WallTime) -> Result<(), Stop> {
+        match error {
+            LogError::Retry(why) | LogError::Abort(why) => {
+                if now >= self.troubled_until {
+                    tracing::debug!(worker = self.options.name, "{why}");
+                }
+                self.troubled_until = now.ahead(RETRY_AFTER);
+                Ok(())
+            }
+            LogError::Fatal(why) => {
+                self.start_over(&why);
+                self.troubled_until = now.ahead(RETRY_AFTER);
+                Ok(())
+            }
+            error => Err(stop_of(error)),
+        }
+    }
+
+    /// Tells the stats what there is to see.
+    pub(super) fn publish(&self, _now: WallTime) {
+        let tasks = self.owned.iter().map(|owned| {
+            let phase = match owned.phase {
+                Phase::Opening => "opening",
+                Phase::Restoring { .. } => "restoring",
+                Phase::Seeking => "seeking",
+                Phase::Running => "running",
+                Phase::Held { .. } => "held",
+            };
+            let mut view = owned.task.as_ref().map(|task| task.view()).unwrap_or_default();
+            if let Phase::Held { reason, .. } = &owned.phase {
+                view.notes.push(reason.clone());
+            }
+            (owned.partition.clone(), (phase, view))
+        });
+        let tasks: BTreeMap<_, _> = tasks.collect();
+        let ready = self.renew.is_none()
+            && self
+                .owned
+                .iter()
+                .all(|owned| matches!(owned.phase, Phase::Running | Phase::Held { .. }));
+        self.stats.of(&self.options.name, |numbers| {
+            numbers.tasks = tasks;
+            numbers.ready = ready;
+        });
+    }
+}
+
+pub(super) fn stop_of(error: LogError) -> Stop {
+    match error {
+        LogError::Fenced(why) => Stop::Fenced(why),
+        error => Stop::Failed(error.to_string()),
+    }
+}
+
+pub(super) fn halted(halt: Halt) -> Stop {
+    match halt {
+        Halt::Hold(reason) | Halt::Stop(reason) => Stop::Failed(reason),
+    }
+}
