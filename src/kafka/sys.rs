@@ -1,0 +1,451 @@
+//! The calls of librdkafka that rdkafka does not offer. The only file with `unsafe`.
+//!
+//! Rule: every pointer that comes from librdkafka lives in a type that gives it back, and is never handed out.
+//!
+//! Why each is needed:
+//! - the queue is polled here because rdkafka's poll hides which partition an error belongs to, and allocates per record;
+//! - generation and member id, positions of chosen partitions, and metadata that is not UTF-8 have no safe accessor
+//!   (rdkafka panics on the last);
+//! - `commit_transaction` of rdkafka flushes first and so waits for records that a failed transaction never sends;
+//! - topic ids come with DescribeTopics.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::bindings as rd;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaRespErr;
+
+use crate::engine::task::{Record, Stamp, TopicId};
+use crate::engine::time::WallTime;
+use crate::runtime::log::TopicPartition;
+
+/// A consumer whose events are taken from its queue one by one.
+pub(super) struct EventConsumer<C: ConsumerContext> {
+    /// Declared before the client: must be given back before the client is destroyed.
+    queue: Queue,
+    client: Arc<BaseConsumer<C>>,
+}
+
+/// The queue of one partition, cut off from the consumer's common queue.
+pub(super) struct PartitionQueue<C: ConsumerContext> {
+    queue: Queue,
+    /// Keeps the client alive for as long as the queue.
+    _client: Arc<BaseConsumer<C>>,
+}
+
+struct Queue(NonNull<rd::rd_kafka_queue_t>);
+
+/// One event, given back on drop. Records borrow from it.
+pub(super) struct Event(NonNull<rd::rd_kafka_event_t>);
+
+/// What an [`Event`] says.
+pub(super) enum Said<'e> {
+    Record {
+        topic: &'e str,
+        partition: u32,
+        record: Record<'e>,
+    },
+    Assigned(Vec<TopicPartition>),
+    Revoked(Vec<TopicPartition>),
+    Error(ReadError),
+    /// `(level as in syslog, facility, line)`
+    Log(i32, String, String),
+    Other,
+}
+
+/// An error of a consumer, with the partition that it is about where there is one.
+#[derive(Debug)]
+pub(super) struct ReadError {
+    pub code: RDKafkaErrorCode,
+    pub fatal: bool,
+    pub partition: Option<TopicPartition>,
+    pub text: String,
+}
+
+/// One element of a partition list, copied out.
+pub(super) struct ListEntry {
+    pub partition: TopicPartition,
+    /// Negative values are librdkafka's logical offsets.
+    pub offset: i64,
+    /// Bytes that are not UTF-8 are replaced: such metadata is not ours.
+    pub metadata: String,
+    pub error: Option<RDKafkaErrorCode>,
+}
+
+/// A failed call of the transactional API.
+#[derive(Clone, Debug)]
+pub(super) struct TxnError {
+    pub code: RDKafkaErrorCode,
+    pub text: String,
+    pub fatal: bool,
+    pub retriable: bool,
+    pub requires_abort: bool,
+}
+
+// === impl Queue ===
+
+// SAFETY: librdkafka's queues are thread-safe (rdkafka.h, "thread-safe" note of the introduction).
+unsafe impl Send for Queue {}
+// SAFETY: as above.
+unsafe impl Sync for Queue {}
+
+impl Queue {
+    fn poll(&self, wait: Duration) -> Option<Event> {
+        // SAFETY: the queue is alive as long as self.
+        let event = unsafe { rd::rd_kafka_queue_poll(self.0.as_ptr(), millis(wait)) };
+        NonNull::new(event).map(Event)
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: we own one reference, taken by the constructor.
+        unsafe { rd::rd_kafka_queue_destroy(self.0.as_ptr()) }
+    }
+}
+
+// === impl EventConsumer ===
+
+impl<C: ConsumerContext> EventConsumer<C> {
+    /// `None` where the consumer has no group: then there is no consumer queue.
+    pub(super) fn new(client: BaseConsumer<C>) -> Option<Self> {
+        // SAFETY: the client is alive; the reference that the call takes belongs to the new Queue.
+        let queue = unsafe { rd::rd_kafka_queue_get_consumer(client.client().native_ptr()) };
+        let queue = Queue(NonNull::new(queue)?);
+        Some(Self {
+            queue,
+            client: Arc::new(client),
+        })
+    }
+
+    pub(super) fn client(&self) -> &BaseConsumer<C> {
+        &self.client
+    }
+
+    pub(super) fn poll(&self, wait: Duration) -> Option<Event> {
+        self.queue.poll(wait)
+    }
+
+    /// A queue of its own for this partition. To be taken before the partition is assigned, else its first records go to
+    /// the common queue.
+    pub(super) fn partition_queue(&self, partition: &TopicPartition) -> Option<PartitionQueue<C>> {
+        let topic = CString::new(partition.topic.as_str()).ok()?;
+        let number = i32::try_from(partition.partition).ok()?;
+        // SAFETY: client and string are alive during the call; the returned reference belongs to the new Queue.
+        let queue =
+            unsafe { rd::rd_kafka_queue_get_partition(self.client.client().native_ptr(), topic.as_ptr(), number) };
+        let queue = Queue(NonNull::new(queue)?);
+        // SAFETY: forwarding to null marks the queue as the application's own; the queue is alive.
+        unsafe { rd::rd_kafka_queue_forward(queue.0.as_ptr(), ptr::null_mut()) };
+        Some(PartitionQueue {
+            queue,
+            _client: Arc::clone(&self.client),
+        })
+    }
+
+    /// Whether the group gave this member an id and a generation.
+    pub(super) fn is_member(&self) -> bool {
+        // SAFETY: the client is alive; what comes back is ours and destroyed below; the id borrows from it.
+        unsafe {
+            let metadata = rd::rd_kafka_consumer_group_metadata(self.client.client().native_ptr());
+            if metadata.is_null() {
+                return false;
+            }
+            let id = rd::rd_kafka_consumer_group_metadata_member_id(metadata);
+            let has_id = !id.is_null() && !CStr::from_ptr(id).is_empty();
+            let generation = rd::rd_kafka_consumer_group_metadata_generation_id(metadata);
+            rd::rd_kafka_consumer_group_metadata_destroy(metadata);
+            has_id && generation >= 0
+        }
+    }
+
+    /// Fills in the next offset of each partition; negative where nothing was delivered yet.
+    pub(super) fn positions(&self, list: &mut TopicPartitionList) -> Result<(), RDKafkaErrorCode> {
+        // SAFETY: client and list are alive; the call writes only into the list's elements.
+        let code = unsafe { rd::rd_kafka_position(self.client.client().native_ptr(), list.ptr()) };
+        match code {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+            code => Err(code.into()),
+        }
+    }
+}
+
+// === impl PartitionQueue ===
+
+impl<C: ConsumerContext> PartitionQueue<C> {
+    pub(super) fn poll(&self, wait: Duration) -> Option<Event> {
+        self.queue.poll(wait)
+    }
+}
+
+// === impl Event ===
+
+impl Event {
+    pub(super) fn said(&self) -> Said<'_> {
+        let event = self.0.as_ptr();
+        // SAFETY: the event is alive as long as self, and everything borrowed below borrows from self.
+        unsafe {
+            match rd::rd_kafka_event_type(event) {
+                rd::RD_KAFKA_EVENT_FETCH => record_of(event),
+                rd::RD_KAFKA_EVENT_REBALANCE => {
+                    let partitions = partitions_of(rd::rd_kafka_event_topic_partition_list(event));
+                    match rd::rd_kafka_event_error(event) {
+                        RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Said::Assigned(partitions),
+                        _ => Said::Revoked(partitions),
+                    }
+                }
+                rd::RD_KAFKA_EVENT_ERROR => Said::Error(ReadError {
+                    code: rd::rd_kafka_event_error(event).into(),
+                    fatal: rd::rd_kafka_event_error_is_fatal(event) != 0,
+                    partition: partition_of(event),
+                    text: text(rd::rd_kafka_event_error_string(event)),
+                }),
+                rd::RD_KAFKA_EVENT_LOG => {
+                    let (mut facility, mut line, mut level) = (ptr::null(), ptr::null(), 0);
+                    rd::rd_kafka_event_log(event, &mut facility, &mut line, &mut level);
+                    Said::Log(level, text(facility), text(line))
+                }
+                _ => Said::Other,
+            }
+        }
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: we own the event; records that borrow from it cannot outlive self.
+        unsafe { rd::rd_kafka_event_destroy(self.0.as_ptr()) }
+    }
+}
+
+/// SAFETY: `event` is a live FETCH event; the result must not outlive it.
+unsafe fn record_of<'e>(event: *mut rd::rd_kafka_event_t) -> Said<'e> {
+    unsafe {
+        let message = rd::rd_kafka_event_message_next(event);
+        let Some(message) = message.as_ref() else {
+            return Said::Other;
+        };
+        let topic = CStr::from_ptr(rd::rd_kafka_topic_name(message.rkt)).to_str();
+        let (Ok(topic), Ok(partition)) = (topic, u32::try_from(message.partition)) else {
+            return Said::Other;
+        };
+        let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        let millis = rd::rd_kafka_message_timestamp(message, &mut kind);
+        let time = WallTime(millis.saturating_mul(1_000));
+        let stamp = match kind {
+            _ if millis < 0 => Stamp::None,
+            rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_CREATE_TIME => Stamp::Created(time),
+            rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME => Stamp::Appended(time),
+            rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE => Stamp::None,
+        };
+        Said::Record {
+            topic,
+            partition,
+            record: Record {
+                offset: message.offset,
+                key: bytes(message.key, message.key_len),
+                value: bytes(message.payload, message.len),
+                stamp,
+            },
+        }
+    }
+}
+
+/// SAFETY: `data` is null or points to `len` bytes that live for `'e`.
+unsafe fn bytes<'e>(data: *mut c_void, len: usize) -> Option<&'e [u8]> {
+    NonNull::new(data).map(|data| unsafe { std::slice::from_raw_parts(data.as_ptr().cast::<u8>(), len) })
+}
+
+/// SAFETY: `data` is null or a C string.
+unsafe fn text(data: *const c_char) -> String {
+    if data.is_null() {
+        return String::new();
+    }
+    unsafe { CStr::from_ptr(data) }.to_string_lossy().trim().to_owned()
+}
+
+/// SAFETY: `event` is alive.
+unsafe fn partition_of(event: *mut rd::rd_kafka_event_t) -> Option<TopicPartition> {
+    unsafe {
+        let element = rd::rd_kafka_event_topic_partition(event);
+        let found = element.as_ref().and_then(|e| {
+            Some(TopicPartition {
+                topic: text(e.topic),
+                partition: u32::try_from(e.partition).ok()?,
+            })
+        });
+        if !element.is_null() {
+            rd::rd_kafka_topic_partition_destroy(element);
+        }
+        found
+    }
+}
+
+/// SAFETY: `list` is null or alive.
+unsafe fn partitions_of(list: *const rd::rd_kafka_topic_partition_list_t) -> Vec<TopicPartition> {
+    unsafe { entries_of(list) }
+        .into_iter()
+        .map(|entry| entry.partition)
+        .collect()
+}
+
+/// SAFETY: `list` is null or alive.
+unsafe fn entries_of(list: *const rd::rd_kafka_topic_partition_list_t) -> Vec<ListEntry> {
+    unsafe {
+        let Some(list) = list.as_ref() else {
+            return Vec::new();
+        };
+        let count = usize::try_from(list.cnt).unwrap_or(0);
+        if count == 0 {
+            return Vec::new();
+        }
+        std::slice::from_raw_parts(list.elems, count)
+            .iter()
+            .filter_map(|e| {
+                Some(ListEntry {
+                    partition: TopicPartition {
+                        topic: text(e.topic),
+                        partition: u32::try_from(e.partition).ok()?,
+                    },
+                    offset: e.offset,
+                    metadata: bytes(e.metadata, e.metadata_size)
+                        .map(|b| String::from_utf8_lossy(b).into_owned())
+                        .unwrap_or_default(),
+                    error: match e.err {
+                        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => None,
+                        code => Some(code.into()),
+                    },
+                })
+            })
+            .collect()
+    }
+}
+
+/// The list's elements, in its order.
+pub(super) fn entries(list: &TopicPartitionList) -> Vec<ListEntry> {
+    // SAFETY: the list is alive during the call.
+    unsafe { entries_of(list.ptr()) }
+}
+
+// === impl TxnError ===
+
+impl TxnError {
+    /// SAFETY: `error` is null or an error that is ours to destroy.
+    unsafe fn take(error: *mut rd::rd_kafka_error_t) -> Result<(), Self> {
+        if error.is_null() {
+            return Ok(());
+        }
+        unsafe {
+            let taken = Self {
+                code: rd::rd_kafka_error_code(error).into(),
+                text: text(rd::rd_kafka_error_string(error)),
+                fatal: rd::rd_kafka_error_is_fatal(error) != 0,
+                retriable: rd::rd_kafka_error_is_retriable(error) != 0,
+                requires_abort: rd::rd_kafka_error_txn_requires_abort(error) != 0,
+            };
+            rd::rd_kafka_error_destroy(error);
+            Err(taken)
+        }
+    }
+}
+
+/// Commits without rdkafka's flush before it: the caller serves delivery reports between calls.
+pub(super) fn commit_transaction<C: ProducerContext>(
+    producer: &BaseProducer<C>,
+    wait: Duration,
+) -> Result<(), TxnError> {
+    // SAFETY: the producer is alive; the returned error is ours.
+    unsafe {
+        TxnError::take(rd::rd_kafka_commit_transaction(
+            producer.client().native_ptr(),
+            millis(wait),
+        ))
+    }
+}
+
+/// Aborts; the caller serves delivery reports between calls.
+pub(super) fn abort_transaction<C: ProducerContext>(
+    producer: &BaseProducer<C>,
+    wait: Duration,
+) -> Result<(), TxnError> {
+    // SAFETY: the producer is alive; the returned error is ours.
+    unsafe {
+        TxnError::take(rd::rd_kafka_abort_transaction(
+            producer.client().native_ptr(),
+            millis(wait),
+        ))
+    }
+}
+
+/// Asks for the topic's id; zero from brokers that have none.
+pub(super) fn topic_id<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    wait: Duration,
+) -> Result<TopicId, RDKafkaErrorCode> {
+    let name = CString::new(topic).map_err(|_| RDKafkaErrorCode::InvalidTopic)?;
+    let mut names = [name.as_ptr()];
+    // SAFETY: everything created here is destroyed here, after the last use of what borrows from it.
+    unsafe {
+        let rk = client.native_ptr();
+        let queue = Queue(NonNull::new(rd::rd_kafka_queue_new(rk)).ok_or(RDKafkaErrorCode::Fail)?);
+        let topics = rd::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+        let options = rd::rd_kafka_AdminOptions_new(rk, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+        let mut refusal = [0 as c_char; 256];
+        rd::rd_kafka_AdminOptions_set_request_timeout(options, millis(wait), refusal.as_mut_ptr(), refusal.len());
+        rd::rd_kafka_DescribeTopics(rk, topics, options, queue.0.as_ptr());
+        rd::rd_kafka_AdminOptions_destroy(options);
+        rd::rd_kafka_TopicCollection_destroy(topics);
+        let event = queue
+            .poll(wait + Duration::from_millis(500))
+            .ok_or(RDKafkaErrorCode::OperationTimedOut)?;
+        id_in(&event)
+    }
+}
+
+/// SAFETY: `event` answers DescribeTopics for one topic.
+unsafe fn id_in(event: &Event) -> Result<TopicId, RDKafkaErrorCode> {
+    unsafe {
+        let event = event.0.as_ptr();
+        let code = rd::rd_kafka_event_error(event);
+        if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(code.into());
+        }
+        let result = rd::rd_kafka_event_DescribeTopics_result(event);
+        if result.is_null() {
+            return Err(RDKafkaErrorCode::Fail);
+        }
+        let mut count = 0;
+        let topics = rd::rd_kafka_DescribeTopics_result_topics(result, &mut count);
+        if topics.is_null() || count == 0 {
+            return Err(RDKafkaErrorCode::UnknownTopicOrPartition);
+        }
+        let code = rd::rd_kafka_error_code(rd::rd_kafka_TopicDescription_error(*topics));
+        if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(code.into());
+        }
+        let id = rd::rd_kafka_TopicDescription_topic_id(*topics);
+        if id.is_null() {
+            return Ok([0; 16]);
+        }
+        let high = rd::rd_kafka_Uuid_most_significant_bits(id).to_be_bytes();
+        let low = rd::rd_kafka_Uuid_least_significant_bits(id).to_be_bytes();
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&high);
+        bytes[8..].copy_from_slice(&low);
+        Ok(bytes)
+    }
+}
+
+/// Whole milliseconds, rounded up: a wait of less than one must not become a busy loop.
+fn millis(wait: Duration) -> i32 {
+    i32::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(i32::MAX)
+}
