@@ -1,0 +1,28 @@
+//! The export stage: frozen OTLP requests from the outbox to a collector, in order.
+//!
+//! Rule: a record of the outbox is one request. It is sent verbatim, one in flight per partition, until a verdict is in; then
+//! its offset is committed together with the points that were refused for good. At least once, with identical bytes.
+//!
+//! `settings` (and `headers`) say where to; `sender` sends over `grpc` or `http` and gives a `verdict`; `bisect` finds the
+//! `points` that are refused; a `lane` does this for one partition; `outbox` is the loop around all lanes and the log;
+//! `stats` is what others may know of it. `receiver` is the other end, for demonstrations and tests.
+
+pub mod bisect;
+mod grpc;
+pub mod headers;
+mod http;
+pub use http::install_crypto;
+mod lane;
+mod outage;
+pub mod outbox;
+pub mod points;
+mod producer;
+mod received;
+pub mod receiver;
+pub mod sender;
+pub mod settings;
+pub mod stats;
+mod track;
+pub mod verdict;
+
+const USER_AGENT: &str = concat!("streamgauge/", env!("CARGO_PKG_VERSION"));
