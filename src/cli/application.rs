@@ -1,0 +1,203 @@
+//! What one application is made of: its topics, its groups, its workers.
+//!
+//! Rule: every name that leaves the process is made here, from the application id. Tap's group is the application id
+//! itself; every other stage has a group of its own, so that it balances, scales and fails alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::engine::gauge::{GaugeOptions, GaugeStage};
+use crate::engine::plan::Plan;
+use crate::engine::tap::TapStage;
+use crate::engine::task::{OpenTask, Stage};
+use crate::engine::time::Span;
+use crate::runtime::log::{ClientOptions, Connect};
+use crate::runtime::stats::Stats;
+use crate::runtime::worker::Topics;
+use crate::runtime::{Stop, Worker, WorkerOptions};
+
+/// Dead letters are few, and read by people: one partition keeps them in order.
+pub const DEAD_LETTER_PARTITIONS: u32 = 1;
+/// What one client buffers of what it fetched, at the least, in KiB.
+const LEAST_QUEUE_KBYTES: u32 = 2 * 1024;
+
+/// One application as this process runs it.
+#[derive(Clone)]
+pub struct Application {
+    /// The application id: prefix of every group, topic and transactional id.
+    pub id: String,
+    pub plan: Arc<Plan>,
+    /// Partitions of the repartition topics, and so of changelogs and outboxes.
+    pub shuffle_partitions: u32,
+    /// Static membership under this name.
+    pub instance: Option<String>,
+    pub accept_reset: bool,
+    pub seal_every: Span,
+    pub max_backdate: Span,
+    /// For all clients of the process together, in KiB.
+    pub queue_kbytes: u32,
+    pub tap_workers: u32,
+}
+
+/// An internal topic as it has to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InternalTopic {
+    pub name: String,
+    pub partitions: u32,
+    pub compacted: bool,
+    /// `None`: no time retention.
+    pub retention_hours: Option<u32>,
+}
+
+/// A worker that is ready to start: can be started again after it was killed.
+pub struct WorkerSetup {
+    pub client: ClientOptions,
+    pub options: WorkerOptions,
+    stage: Box<dyn Fn() -> Box<dyn OpenTask> + Send + Sync>,
+}
+
+// === impl Application ===
+
+impl Application {
+    pub fn group(&self, stage: Stage) -> String {
+        match stage {
+            Stage::Tap => self.id.clone(),
+            Stage::Gauge => format!("{}-gauge", self.id),
+            Stage::Export => format!("{}-otlp-metrics", self.id),
+        }
+    }
+
+    pub fn gauge_repartition(&self) -> String {
+        format!("{}-gauge-repartition", self.id)
+    }
+
+    pub fn gauge_changelog(&self) -> String {
+        format!("{}-gauge-changelog", self.id)
+    }
+
+    /// Frozen requests on their way to collectors.
+    pub fn outbox(&self) -> String {
+        format!("{}-otlp-metrics", self.id)
+    }
+
+    pub fn dead_letters(&self) -> String {
+        format!("{}-dead-letters", self.id)
+    }
+
+    pub fn input_topics(&self) -> Vec<String> {
+        self.plan.topics.iter().map(|topic| topic.topic.clone()).collect()
+    }
+
+    /// Every topic that the application keeps for itself.
+    pub fn internal_topics(&self) -> Vec<InternalTopic> {
+        let topic = |name, partitions, compacted, retention_hours| InternalTopic {
+            name,
+            partitions,
+            compacted,
+            retention_hours,
+        };
+        vec![
+            topic(self.gauge_repartition(), self.shuffle_partitions, false, None),
+            topic(self.gauge_changelog(), self.shuffle_partitions, true, None),
+            topic(self.outbox(), self.shuffle_partitions, false, Some(24)),
+            topic(self.dead_letters(), DEAD_LETTER_PARTITIONS, false, Some(7 * 24)),
+        ]
+    }
+
+    /// The `number`th tap worker of this process.
+    pub fn tap_worker(&self, number: u32) -> WorkerSetup {
+        let (plan, partitions) = (Arc::clone(&self.plan), self.shuffle_partitions);
+        WorkerSetup {
+            client: self.client(Stage::Tap, number),
+            options: WorkerOptions {
+                inputs: self.input_topics(),
+                counted_topics: self.input_topics(),
+                seal_bytes: 4 * 1024 * 1024,
+                sample_ends: true,
+                topic_ids: true,
+                ..self.options(Stage::Tap, number)
+            },
+            stage: Box::new(move || Box::new(TapStage::new(Arc::clone(&plan), partitions))),
+        }
+    }
+
+    pub fn gauge_worker(&self) -> WorkerSetup {
+        let (plan, options) = (Arc::clone(&self.plan), self.gauge_options());
+        let mut worker = self.options(Stage::Gauge, 0);
+        worker.topics.changelog = Some(self.gauge_changelog());
+        worker.topics.outbox = Some((self.outbox(), self.shuffle_partitions));
+        WorkerSetup {
+            client: self.client(Stage::Gauge, 0),
+            options: WorkerOptions {
+                inputs: vec![self.gauge_repartition()],
+                counted_topics: self.input_topics(),
+                seal_bytes: 16 * 1024 * 1024,
+                trim_input: true,
+                ..worker
+            },
+            stage: Box::new(move || Box::new(GaugeStage::new(Arc::clone(&plan), options.clone()))),
+        }
+    }
+
+    pub fn client(&self, stage: Stage, number: u32) -> ClientOptions {
+        let name = stage_name(stage);
+        let clients = self.tap_workers + 2;
+        ClientOptions {
+            group: self.group(stage),
+            instance: self.instance.as_ref().map(|instance| format!("{instance}-{number}")),
+            transactional_id: match &self.instance {
+                Some(instance) => format!("{}-{name}-{instance}-{number}", self.id),
+                None => format!("{}-{name}-{}", self.id, uuid::Uuid::new_v4()),
+            },
+            queue_kbytes: (self.queue_kbytes / clients).max(LEAST_QUEUE_KBYTES),
+        }
+    }
+
+    fn gauge_options(&self) -> GaugeOptions {
+        GaugeOptions {
+            application: self.id.clone(),
+            partitions: self.shuffle_partitions,
+            max_backdate: self.max_backdate,
+        }
+    }
+
+    fn options(&self, stage: Stage, number: u32) -> WorkerOptions {
+        WorkerOptions {
+            name: format!("{}-{number}", stage_name(stage)),
+            inputs: Vec::new(),
+            topics: Topics {
+                repartition: BTreeMap::from([(Stage::Gauge, self.gauge_repartition())]),
+                changelog: None,
+                outbox: None,
+                dead_letters: (self.dead_letters(), DEAD_LETTER_PARTITIONS),
+            },
+            counted_topics: Vec::new(),
+            seal_every: self.seal_every,
+            seal_bytes: 4 * 1024 * 1024,
+            sample_ends: false,
+            trim_input: false,
+            topic_ids: false,
+            accept_reset: self.accept_reset,
+        }
+    }
+}
+
+// === impl WorkerSetup ===
+
+impl WorkerSetup {
+    /// Connects and joins the group.
+    pub fn start(&self, connect: &dyn Connect, stats: &Stats) -> Result<Worker, Stop> {
+        let log = connect
+            .client(&self.client)
+            .map_err(|error| Stop::Failed(error.to_string()))?;
+        Worker::start(log, (self.stage)(), self.options.clone(), stats.clone())
+    }
+}
+
+pub fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Tap => "tap",
+        Stage::Gauge => "gauge",
+        Stage::Export => "export",
+    }
+}

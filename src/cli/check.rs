@@ -1,0 +1,422 @@
+//! `streamgauge check`: reads pipelines as `run` does, and says what they amount to or what is wrong with them.
+//!
+//! Rule: the report is rendered from the plan that would run, so it cannot promise anything else. It goes to stdout, faults
+//! go to stderr.
+//!
+//! Edges:
+//! - exit code 2 for faulty pipelines, 5 when the brokers could not be asked, else 0;
+//! - without brokers partitions are not known and not guessed at;
+//! - values from `${env:..}` and `${file:..}` are called as the file calls them.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::Exit;
+use super::cluster::{ApplicationArgs, ClusterArgs};
+use crate::engine::plan::ValueFrom;
+use crate::engine::plan::{
+    Kind, LabelFrom, Metric, MetricIx, Plan, Recipe, SourcePlan, TimeFormat, TimeFrom, TopicPlan,
+};
+use crate::engine::tap::expr::Expr;
+use crate::engine::task::PartitionCounts;
+use crate::pipeline::{Checked, Expense, Look, check_files, spell_duration, spell_size, spell_start};
+
+/// The command's flags.
+#[derive(clap::Args, Debug)]
+pub struct CheckArgs {
+    /// Pipeline files
+    #[arg(required = true, value_name = "PIPELINE")]
+    files: Vec<PathBuf>,
+    /// Also ask the brokers which topics and partitions there are
+    #[arg(long)]
+    connect: bool,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    application: ApplicationArgs,
+    /// Partitions of the internal topics
+    #[arg(long, default_value_t = 6, value_name = "N")]
+    shuffle_partitions: u32,
+}
+
+/// `streamgauge check`.
+pub fn command(args: &CheckArgs) -> ExitCode {
+    let request = Request {
+        files: args.files.clone(),
+        application_id: args.application.application_id.clone(),
+        shuffle_partitions: args.shuffle_partitions,
+    };
+    if !args.connect {
+        return run(&request, &super::environment, None);
+    }
+    let connection = match args.cluster.connection() {
+        Ok(connection) => connection,
+        Err(exit) => return exit.into(),
+    };
+    let mut ask = |topics: &[String]| {
+        let (_, found) = crate::kafka::describe(&connection, topics).map_err(|error| error.to_string())?;
+        Ok(found
+            .into_iter()
+            .filter_map(|topic| Some((topic.name, topic.partitions?)))
+            .collect())
+    };
+    run(&request, &super::environment, Some(&mut ask))
+}
+
+/// What to check, and for whom.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub files: Vec<PathBuf>,
+    pub application_id: String,
+    /// Partitions of the repartition topics.
+    pub shuffle_partitions: u32,
+}
+
+/// Asks the brokers for the partition counts of these topics; the error is for a person.
+pub type Ask<'a> = &'a mut dyn FnMut(&[String]) -> Result<PartitionCounts, String>;
+
+/// A topic that the application keeps for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InternalTopic {
+    pub name: String,
+    pub partitions: u32,
+    pub holds: &'static str,
+}
+
+/// Checks, prints and tells how the process ends.
+pub fn run(request: &Request, env: &dyn Fn(&str) -> Option<String>, ask: Option<Ask<'_>>) -> ExitCode {
+    let checked = match check_files(&request.files, env) {
+        Ok(checked) => checked,
+        Err(diagnostics) => {
+            eprint!("{}", diagnostics.render(Look::of(&std::io::stderr())));
+            return ExitCode::from(2);
+        }
+    };
+    let topics: Vec<String> = checked.plan.topics.iter().map(|topic| topic.topic.clone()).collect();
+    let counts = match ask.map(|ask| ask(&topics)).transpose() {
+        Ok(counts) => counts,
+        Err(error) => {
+            eprintln!("cannot ask the brokers for partitions: {error}");
+            return Exit::Unreachable.into();
+        }
+    };
+    // A reader that went away is no failure of ours.
+    let _ = std::io::stdout()
+        .lock()
+        .write_all(report(&checked, request, counts.as_ref()).as_bytes());
+    ExitCode::SUCCESS
+}
+
+/// The topics that `application_id` makes and reads for metrics.
+pub fn internal_topics(application_id: &str, shuffle_partitions: u32) -> Vec<InternalTopic> {
+    let topic = |name: &str, partitions, holds| InternalTopic {
+        name: format!("{application_id}-{name}"),
+        partitions,
+        holds,
+    };
+    vec![
+        topic(
+            "gauge-repartition",
+            shuffle_partitions,
+            "partial aggregates on their way to the series' owner",
+        ),
+        topic("gauge-changelog", shuffle_partitions, "the state of the series"),
+        topic("otlp-metrics", shuffle_partitions, "frozen export requests"),
+        topic("dead-letters", 1, "records that no metric could take"),
+    ]
+}
+
+/// What the pipelines amount to, as text. `counts` are the partitions of the input topics, where the brokers were asked.
+pub fn report(checked: &Checked, request: &Request, counts: Option<&PartitionCounts>) -> String {
+    let mut report = Report {
+        checked,
+        request,
+        counts,
+        out: String::new(),
+    };
+    report.pipelines();
+    report.stages();
+    report.input_topics();
+    report.internal_topics();
+    for pipeline in 0..checked.plan.pipelines.len() {
+        report.metrics(pipeline);
+    }
+    report.notes();
+    report.out
+}
+
+struct Report<'a> {
+    checked: &'a Checked,
+    request: &'a Request,
+    counts: Option<&'a PartitionCounts>,
+    out: String,
+}
+
+// === impl Report ===
+
+impl Report<'_> {
+    fn plan(&self) -> &Plan {
+        &self.checked.plan
+    }
+
+    fn mask(&self, text: &str) -> String {
+        self.checked.hidden.mask(text)
+    }
+
+    fn line(&mut self, indent: usize, name: &str, text: &str) {
+        // Writing into a string cannot fail.
+        let _ = writeln!(self.out, "{:indent$}{name:<9} {text}", "");
+    }
+
+    fn pipelines(&mut self) {
+        let topics = self.plan().topics.len();
+        let metrics = self.plan().metrics.len();
+        let names: Vec<String> = self.plan().pipelines.iter().map(|name| self.mask(name)).collect();
+        let head = format!(
+            "{}: {} from {}\n",
+            names.join(", "),
+            counted(metrics, "metric"),
+            counted(topics, "topic")
+        );
+        self.out.push_str(&head);
+    }
+
+    fn stages(&mut self) {
+        let application = self.request.application_id.clone();
+        let shuffle = self.request.shuffle_partitions;
+        let taps = match self.counts {
+            Some(counts) => {
+                let tasks: u32 = counts.values().sum();
+                format!(
+                    "{} (one a partition of the input topics)",
+                    counted(tasks as usize, "task")
+                )
+            }
+            None => "one task a partition of the input topics".to_owned(),
+        };
+        let gauges = format!(
+            "{} (one a partition of {application}-gauge-repartition)",
+            counted(shuffle as usize, "task")
+        );
+        let exports = format!("one loop a partition of {application}-otlp-metrics");
+        self.out.push_str("\nstages\n");
+        self.line(2, "tap", &format!("{taps}, group {application}"));
+        self.line(2, "gauge", &format!("{gauges}, group {application}-gauge"));
+        self.line(2, "export", &exports);
+    }
+
+    fn input_topics(&mut self) {
+        self.out.push_str("\ninput topics\n");
+        for topic in &self.checked.plan.topics {
+            let partitions = match self.counts.map(|counts| counts.get(&topic.topic)) {
+                None => String::new(),
+                Some(None) => "  does not exist".to_owned(),
+                Some(Some(partitions)) => {
+                    let partitions = *partitions as usize;
+                    format!(
+                        "  {}, {}",
+                        counted(partitions, "partition"),
+                        counted(partitions, "task")
+                    )
+                }
+            };
+            let name = self.mask(&topic.topic);
+            let _ = writeln!(self.out, "  {name}{partitions}");
+            let reads = format!(
+                "{} a record, values up to {}",
+                counted(topic.projection.slots(), "field"),
+                self.mask(&spell_size(topic.max_record_bytes))
+            );
+            self.line(4, "time", &self.time(topic));
+            self.line(4, "starts at", &self.mask(&spell_start(topic.start)));
+            self.line(4, "reads", &reads);
+            for (at, source) in topic.sources.iter().enumerate() {
+                let fed: Vec<&str> = source
+                    .recipes
+                    .iter()
+                    .map(|recipe| self.checked.plan.metrics[recipe.metric.0].name.as_str())
+                    .collect();
+                self.line(
+                    4,
+                    if at == 0 { "feeds" } else { "" },
+                    &format!("{}: {}", source.name, fed.join(", ")),
+                );
+            }
+        }
+    }
+
+    fn time(&self, topic: &TopicPlan) -> String {
+        let from = match &topic.timing.from {
+            TimeFrom::Record => "the record's timestamp".to_owned(),
+            TimeFrom::Field { pointer, format, .. } => format!(
+                "{}{}",
+                self.mask(pointer),
+                match format {
+                    TimeFormat::Auto => "",
+                    TimeFormat::Seconds => " in seconds",
+                    TimeFormat::Millis => " in milliseconds",
+                    TimeFormat::Micros => " in microseconds",
+                    TimeFormat::Nanos => " in nanoseconds",
+                }
+            ),
+        };
+        let timing = &topic.timing;
+        let settings = format!(
+            "out of order by {}, idle after {}, held for {}, ahead by {}",
+            spell_duration(timing.out_of_order),
+            spell_duration(timing.idle_after),
+            spell_duration(timing.max_hold),
+            spell_duration(timing.max_ahead)
+        );
+        format!("{from}; {}", self.mask(&settings))
+    }
+
+    fn internal_topics(&mut self) {
+        let topics = internal_topics(&self.request.application_id, self.request.shuffle_partitions);
+        let width = topics.iter().map(|topic| topic.name.len()).max().unwrap_or_default();
+        self.out.push_str("\ninternal topics\n");
+        for topic in topics {
+            let partitions = counted(topic.partitions as usize, "partition");
+            let _ = writeln!(self.out, "  {:<width$}  {partitions:<13}  {}", topic.name, topic.holds);
+        }
+    }
+
+    fn metrics(&mut self, pipeline: usize) {
+        let name = self.mask(&self.checked.plan.pipelines[pipeline]);
+        let _ = writeln!(self.out, "\nmetrics of {name}");
+        let checked = self.checked;
+        for (at, metric) in checked
+            .plan
+            .metrics
+            .iter()
+            .enumerate()
+            .filter(|(_, metric)| metric.pipeline == pipeline)
+        {
+            let feeds: Vec<(&TopicPlan, &SourcePlan, &Recipe)> = checked
+                .plan
+                .topics
+                .iter()
+                .flat_map(|topic| topic.sources.iter().map(move |source| (topic, source)))
+                .flat_map(|(topic, source)| source.recipes.iter().map(move |recipe| (topic, source, recipe)))
+                .filter(|(_, _, recipe)| recipe.metric == MetricIx(at))
+                .collect();
+            self.metric(metric, &feeds, &checked.expenses[at]);
+        }
+    }
+
+    fn metric(&mut self, metric: &Metric, feeds: &[(&TopicPlan, &SourcePlan, &Recipe)], expense: &Expense) {
+        let value = feeds
+            .first()
+            .map_or(String::new(), |(_, _, recipe)| self.value(&recipe.value));
+        let unit = if metric.unit.is_empty() {
+            String::new()
+        } else {
+            format!(", unit {}", self.mask(&metric.unit))
+        };
+        let _ = writeln!(self.out, "  {}  {}{value}{unit}", metric.name, kind(&metric.kind));
+        if let Some((_, _, recipe)) = feeds.first() {
+            for (at, (name, from)) in metric.labels.iter().zip(&recipe.labels).enumerate() {
+                self.line(
+                    4,
+                    if at == 0 { "labels" } else { "" },
+                    &format!("{name} = {}", self.label(from)),
+                );
+            }
+        }
+        let all = feeds.iter().filter(|(_, source, _)| source.name == "*").count();
+        if all > 0 {
+            self.line(4, "from", &format!("every record of {}", counted(all, "topic")));
+        }
+        for (at, (topic, source, _)) in feeds.iter().filter(|(_, source, _)| source.name != "*").enumerate() {
+            let when = match &source.when {
+                Some(when) => format!(" when {}", self.expression(when)),
+                None => String::new(),
+            };
+            let from = format!("{} ({}){when}", source.name, self.mask(&topic.topic));
+            self.line(4, if at == 0 { "from" } else { "" }, &from);
+        }
+        let partitions = self.request.shuffle_partitions;
+        let most = u64::from(metric.max_series) * u64::from(partitions);
+        let window = self.mask(&spell_duration(metric.window.span()));
+        let series = self.mask(&metric.max_series.to_string());
+        let bound = format!(
+            "{window}, at most {most} points each ({series} series in each of {})",
+            counted(partitions as usize, "gauge partition")
+        );
+        self.line(4, "window", &bound);
+        self.line(4, "costs", &costs(expense));
+    }
+
+    fn value(&self, value: &ValueFrom) -> String {
+        match value {
+            ValueFrom::One => " of records".to_owned(),
+            ValueFrom::Bytes => " of bytes of the value".to_owned(),
+            ValueFrom::AppendLatency => " of the time from event to append (LogAppendTime topics only)".to_owned(),
+            ValueFrom::Field { pointer, .. } => format!(" of {}", self.mask(pointer)),
+        }
+    }
+
+    fn label(&self, from: &LabelFrom) -> String {
+        let otherwise = |otherwise: &Option<String>| match otherwise {
+            Some(value) => format!(", else \"{}\"", self.mask(value)),
+            None => ", required".to_owned(),
+        };
+        match from {
+            LabelFrom::Const(value) => format!("\"{}\"", self.mask(value)),
+            LabelFrom::Topic => "the record's topic".to_owned(),
+            LabelFrom::Partition => "the record's partition".to_owned(),
+            LabelFrom::Field {
+                pointer,
+                otherwise: value,
+                ..
+            } => format!("{}{}", self.mask(pointer), otherwise(value)),
+            LabelFrom::Expr { expr, otherwise: value } => format!("{}{}", self.expression(expr), otherwise(value)),
+        }
+    }
+
+    /// On one line, whatever its layout in the file.
+    fn expression(&self, expr: &Expr) -> String {
+        self.mask(&expr.source().split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+
+    fn notes(&mut self) {
+        if self.checked.notes.is_empty() {
+            return;
+        }
+        self.out.push_str("\nnotes\n");
+        for note in &self.checked.notes {
+            let _ = writeln!(self.out, "  {}", self.checked.hidden.mask(note));
+        }
+    }
+}
+
+fn kind(kind: &Kind) -> String {
+    match kind {
+        Kind::Count | Kind::Sum => "counter".to_owned(),
+        Kind::Explicit { bounds } => format!("histogram, {} buckets,", bounds.len() + 1),
+        Kind::Exponential { max_buckets } => format!("exponential histogram, up to {max_buckets} buckets,"),
+    }
+}
+
+fn costs(expense: &Expense) -> String {
+    let mut parts = vec![format!("{} a record", counted(expense.fields, "field"))];
+    if expense.native > 0 {
+        parts.push(format!("{} compiled", counted(expense.native, "expression")));
+    }
+    if expense.interpreted > 0 {
+        parts.push(format!(
+            "{} interpreted (some microseconds a record each)",
+            counted(expense.interpreted, "expression")
+        ));
+    }
+    parts.join(", ")
+}
+
+fn counted(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}

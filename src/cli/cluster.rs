@@ -1,0 +1,66 @@
+//! The flags that say which cluster and which application, for every command that needs one.
+
+use clap::Args;
+
+use super::{Exit, complain, environment};
+use crate::kafka::Connection;
+use crate::pipeline::fill_in;
+
+#[derive(Args, Clone, Debug)]
+pub struct ClusterArgs {
+    /// Brokers to start from: HOST:PORT[,HOST:PORT...]
+    #[arg(
+        long,
+        env = "STREAMGAUGE_BOOTSTRAP",
+        default_value = "localhost:9092",
+        value_name = "HOST:PORT"
+    )]
+    pub bootstrap: String,
+
+    /// Any librdkafka setting, may be repeated; secrets as ${env:NAME} or ${file:PATH}
+    #[arg(long = "kafka", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub kafka: Vec<(String, String)>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ApplicationArgs {
+    /// Name of the application: its consumer group, and the prefix of its other groups, topics and transactional ids
+    #[arg(long, env = "STREAMGAUGE_APPLICATION_ID", default_value = "streamgauge", value_name = "NAME", value_parser = legal_name)]
+    pub application_id: String,
+}
+
+impl ClusterArgs {
+    /// Where to connect to, with secrets in place.
+    pub fn connection(&self) -> Result<Connection, Exit> {
+        let mut properties = Vec::new();
+        for (key, value) in &self.kafka {
+            match fill_in(value, &environment) {
+                Ok(value) => properties.push((key.clone(), value)),
+                Err(problem) => {
+                    complain(format!("--kafka {key}: {problem}"));
+                    return Err(Exit::Usage);
+                }
+            }
+        }
+        Connection::new(self.bootstrap.clone(), properties).map_err(|error| {
+            complain(error);
+            Exit::Usage
+        })
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("takes KEY=VALUE, for example --kafka security.protocol=SASL_SSL".to_owned()),
+    }
+}
+
+/// Kafka's rule for topic names, since the name becomes part of some; room is left for their endings.
+pub fn legal_name(text: &str) -> Result<String, String> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if text.is_empty() || text.len() > 200 || !text.bytes().all(legal) {
+        return Err("takes letters, digits, `.`, `_` and `-`, at most 200 of them".to_owned());
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,186 @@
+//! What must come out: totals of every series and outcomes of every topic, from what the simulator knows of its records.
+//!
+//! Rule: this is the oracle. It reads no record and shares no code with the pipeline: it adds up the [`Truth`] of what was
+//! written, by the definitions of `pipelines/support.yaml` as a person reads them.
+//!
+//! Edges: a late record counts like any other; a record that is malformed, too far ahead or too large adds to nothing.
+
+use std::collections::BTreeMap;
+
+use super::simulator::{Adds, Channel, Fate, PRODUCERS, Priority, Producer, Resolution, Simulated, Topic};
+
+const TOPICS: usize = Topic::ALL.len();
+
+/// Totals by series, spelled as Prometheus spells them: `name{label="value"}`, labels in the order of the alphabet.
+pub type Totals = BTreeMap<String, u64>;
+
+/// See the module. Cheap to add to: plain arrays.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// Counted records and their bytes.
+    produced: [[(u64, u64); PRODUCERS.len()]; TOPICS],
+    messages: [u64; Channel::ALL.len()],
+    tickets: [u64; Priority::ALL.len()],
+    identities: [[u64; 2]; Resolution::ALL.len()],
+    /// By [`OUTCOMES`].
+    outcomes: [[u64; OUTCOMES.len()]; TOPICS],
+}
+
+/// The outcomes that a written record can have.
+pub const OUTCOMES: [&str; 4] = ["counted", "future", "malformed", "oversize"];
+
+// === impl Expected ===
+
+impl Default for Expected {
+    fn default() -> Self {
+        Self {
+            produced: [[(0, 0); PRODUCERS.len()]; TOPICS],
+            messages: [0; Channel::ALL.len()],
+            tickets: [0; Priority::ALL.len()],
+            identities: [[0; 2]; Resolution::ALL.len()],
+            outcomes: [[0; OUTCOMES.len()]; TOPICS],
+        }
+    }
+}
+
+impl Expected {
+    /// Takes account of a record that was written.
+    pub fn wrote(&mut self, record: &Simulated) {
+        let topic = record.topic as usize;
+        let outcome = match record.truth.fate {
+            Fate::Counted => 0,
+            Fate::Future => 1,
+            Fate::Malformed(_) => 2,
+            Fate::Oversize => 3,
+        };
+        self.outcomes[topic][outcome] += 1;
+        if record.truth.fate != Fate::Counted {
+            return;
+        }
+        let (records, bytes) = &mut self.produced[topic][usize::from(record.truth.producer.0)];
+        *records += 1;
+        *bytes += record.value.as_ref().map_or(0, |value| value.len() as u64);
+        match record.truth.adds {
+            Adds::Nothing => {}
+            Adds::Message(channel) => self.messages[channel as usize] += 1,
+            Adds::Ticket(priority) => self.tickets[priority as usize] += 1,
+            Adds::Identity(resolution, success) => self.identities[resolution as usize][usize::from(success)] += 1,
+        }
+    }
+
+    /// Records written, whatever becomes of them.
+    pub fn records(&self) -> u64 {
+        self.outcomes.iter().flatten().sum()
+    }
+
+    /// What became of the records of each topic, by outcome; only what happened.
+    pub fn outcomes(&self) -> BTreeMap<&'static str, BTreeMap<&'static str, u64>> {
+        let of = |topic: Topic| {
+            let counts = OUTCOMES.into_iter().zip(self.outcomes[topic as usize]);
+            (topic.name(), counts.filter(|(_, count)| *count > 0).collect())
+        };
+        Topic::ALL
+            .into_iter()
+            .map(of)
+            .filter(|(_, outcomes): &(_, BTreeMap<_, _>)| !outcomes.is_empty())
+            .collect()
+    }
+
+    /// Every series that the receiver must have in the end. Of a histogram that is its count.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::new();
+        let mut add = |name: &str, labels: &[(&str, &str)], total: u64| {
+            if total > 0 {
+                totals.insert(series(name, labels), total);
+            }
+        };
+        for topic in Topic::ALL {
+            for (index, (records, bytes)) in self.produced[topic as usize].into_iter().enumerate() {
+                let labels = [("producer_id", Producer(index as u8).name()), ("topic", topic.name())];
+                let [producer, of_topic] = labels;
+                add(
+                    "kafka_producer_messages_total",
+                    &[producer, ("status", "success"), of_topic],
+                    records,
+                );
+                add("kafka_producer_bytes_total", &labels, bytes);
+                if topic.has_append_time() {
+                    add("kafka_producer_latency_seconds", &labels, records);
+                }
+            }
+        }
+        for channel in Channel::ALL {
+            let labels = [("channel_type", channel.name())];
+            add(
+                "channel_messages_received_total",
+                &labels,
+                self.messages[channel as usize],
+            );
+        }
+        for priority in Priority::ALL {
+            // A ticket does not carry its channel.
+            let labels = [("channel_type", "unknown"), ("priority", priority.name())];
+            add("tickets_created_total", &labels, self.tickets[priority as usize]);
+        }
+        for resolution in Resolution::ALL {
+            for (success, total) in ["false", "true"].into_iter().zip(self.identities[resolution as usize]) {
+                let labels = [("resolution_type", resolution.name()), ("success", success)];
+                add("customer_identity_resolutions_total", &labels, total);
+            }
+        }
+        totals
+    }
+}
+
+/// One series by its name and labels, which are in the order of the alphabet.
+pub fn series(name: &str, labels: &[(&str, &str)]) -> String {
+    let labels: Vec<String> = labels
+        .iter()
+        .map(|(label, value)| format!("{label}=\"{value}\""))
+        .collect();
+    format!("{name}{{{}}}", labels.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulator::{Simulator, SimulatorOptions};
+    use super::*;
+    use crate::engine::time::EventTime;
+
+    #[test]
+    fn totals_of_one_kind_add_up_to_the_records_that_count() {
+        let mut expected = Expected::default();
+        let simulator = Simulator::new(3, SimulatorOptions::at(EventTime(1_795_356_000_000_000)));
+        simulator.take(100_000).for_each(|record| expected.wrote(&record));
+        let totals = expected.totals();
+        let sum = |name: &str| {
+            let of_name = totals
+                .iter()
+                .filter(|(series, _)| series.starts_with(&format!("{name}{{")));
+            of_name.map(|(_, total)| total).sum::<u64>()
+        };
+        let counted = |topic: &str| expected.outcomes()[topic]["counted"];
+        assert_eq!(expected.records(), 100_000);
+        let all: u64 = Topic::ALL.iter().map(|topic| counted(topic.name())).sum();
+        assert_eq!(sum("kafka_producer_messages_total"), all);
+        assert_eq!(
+            sum("channel_messages_received_total"),
+            counted("ingestion.raw.messages")
+        );
+        assert_eq!(
+            sum("customer_identity_resolutions_total"),
+            counted("processing.customer.identities")
+        );
+        let with_append_time = counted("ingestion.raw.messages") + counted("ingestion.normalized.messages");
+        assert_eq!(sum("kafka_producer_latency_seconds"), with_append_time);
+        assert!(
+            sum("tickets_created_total") < counted("processing.tickets.in"),
+            "updates are no new tickets"
+        );
+    }
+
+    #[test]
+    fn series_are_spelled_as_prometheus_spells_them() {
+        assert_eq!(series("a_total", &[("b", "c"), ("d", "e")]), r#"a_total{b="c",d="e"}"#);
+    }
+}

@@ -1,0 +1,192 @@
+//! The simulated services at work: writes what the simulator says when its time has come, and keeps account of it.
+//!
+//! Rule: what is written is in the account before it is in the log, so no total can be ahead of the account but by an error.
+//!
+//! Edges:
+//! - while the pipeline is more than [`MOST_BEHIND`] records behind, the services wait: memory stays bounded on a slow
+//!   machine, and nothing is lost;
+//! - after such a wait, or where this machine cannot write fast enough, simulated time stands still meanwhile.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::expected::Expected;
+use super::simulator::{Simulated, Simulator, Topic};
+use crate::engine::time::Span;
+use crate::memory::{Cluster, ClusterError, RecordBatch};
+
+/// Records that are written and not committed by the taps: about 100 MB of them.
+const MOST_BEHIND: i64 = 200_000;
+/// Time between two rounds of writing.
+const ROUND: Duration = Duration::from_millis(10);
+const MOST_PER_ROUND: usize = 20_000;
+/// Further behind the clock than this, simulated time stands still.
+const MOST_LATE: Span = Span::millis(500);
+
+/// Shared between the writing thread and those who look.
+#[derive(Clone, Default)]
+pub struct Feed(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    stop: AtomicBool,
+    /// Set by whoever watches the group: records not committed yet.
+    behind: AtomicI64,
+    waits: AtomicBool,
+    hour: AtomicU32,
+    expected: Mutex<Expected>,
+    failure: Mutex<Option<ClusterError>>,
+}
+
+// === impl Feed ===
+
+impl Feed {
+    pub fn spawn(&self, simulator: Simulator, cluster: Cluster) -> std::io::Result<JoinHandle<()>> {
+        let feed = self.clone();
+        std::thread::Builder::new().name("services".into()).spawn(move || {
+            if let Err(error) = feed.write(simulator, &cluster) {
+                *feed.0.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
+        })
+    }
+
+    /// No more records.
+    pub fn stop(&self) {
+        self.0.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// How many records the taps have not committed yet.
+    pub fn behind(&self, records: i64) {
+        self.0.behind.store(records, Ordering::Relaxed);
+    }
+
+    /// Whether the services wait for the pipeline.
+    pub fn waits(&self) -> bool {
+        self.0.waits.load(Ordering::Relaxed)
+    }
+
+    /// The simulated hour of the day.
+    pub fn hour(&self) -> u32 {
+        self.0.hour.load(Ordering::Relaxed)
+    }
+
+    /// What was written so far.
+    pub fn expected(&self) -> Expected {
+        self.account().clone()
+    }
+
+    pub fn failure(&self) -> Option<String> {
+        self.0
+            .failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .map(ToString::to_string)
+    }
+
+    fn account(&self) -> MutexGuard<'_, Expected> {
+        self.0.expected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, mut simulator: Simulator, cluster: &Cluster) -> Result<(), ClusterError> {
+        let mut batches = Batches::default();
+        let mut next = simulator.next();
+        while let Some(due) = next.as_ref().map(|record| record.at) {
+            if self.0.stop.load(Ordering::SeqCst) {
+                break;
+            }
+            let now = cluster.now();
+            let waits = self.0.behind.load(Ordering::Relaxed) > MOST_BEHIND;
+            self.0.waits.store(waits, Ordering::Relaxed);
+            self.0.hour.store(simulator.hour(due), Ordering::Relaxed);
+            if !waits {
+                // The record that is due is written late; those behind it follow from now on.
+                if now.since(due) > MOST_LATE {
+                    simulator.stand_still(now.since(due));
+                }
+                let mut account = self.account();
+                let mut taken = 0;
+                while let Some(record) = next.take_if(|record| record.at <= now && taken < MOST_PER_ROUND) {
+                    account.wrote(&record);
+                    batches.push(&record);
+                    taken += 1;
+                    next = simulator.next();
+                }
+                drop(account);
+                batches.write(cluster)?;
+                if taken == MOST_PER_ROUND {
+                    continue;
+                }
+            }
+            std::thread::sleep(ROUND);
+        }
+        Ok(())
+    }
+}
+
+/// Records of one round, by topic and partition.
+#[derive(Default)]
+struct Batches(Vec<Vec<RecordBatch>>);
+
+// === impl Batches ===
+
+impl Batches {
+    fn push(&mut self, record: &Simulated) {
+        let (topic, partition) = (record.topic as usize, record.partition as usize);
+        if self.0.is_empty() {
+            self.0.resize_with(Topic::ALL.len(), Vec::new);
+        }
+        let of_topic = &mut self.0[topic];
+        if of_topic.len() <= partition {
+            of_topic.resize_with(partition + 1, RecordBatch::new);
+        }
+        of_topic[partition].push(record.key.as_deref(), record.value.as_deref(), record.at);
+    }
+
+    fn write(&mut self, cluster: &Cluster) -> Result<(), ClusterError> {
+        for (topic, of_topic) in Topic::ALL.into_iter().zip(&mut self.0) {
+            for (partition, batch) in (0..).zip(of_topic.iter_mut()) {
+                if !batch.is_empty() {
+                    cluster.produce_batch(topic.name(), partition, std::mem::take(batch))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulator::SimulatorOptions;
+    use super::*;
+    use crate::memory::{ClusterClock, TopicOptions};
+
+    #[test]
+    fn services_that_waited_go_on_from_now() {
+        let cluster = Cluster::new(ClusterClock::Real);
+        for topic in Topic::ALL {
+            cluster
+                .create_topic(topic.name(), 6, TopicOptions::default())
+                .expect("a new cluster has no topics");
+        }
+        let options = SimulatorOptions {
+            rate: 5_000,
+            ..SimulatorOptions::at(cluster.now().as_event())
+        };
+        let feed = Feed::default();
+        feed.behind(MOST_BEHIND + 1);
+        let services = feed.spawn(Simulator::new(1, options), cluster).expect("a thread");
+        std::thread::sleep(Duration::from_millis(1_000));
+        assert_eq!(feed.expected().records(), 0);
+        feed.behind(0);
+        std::thread::sleep(Duration::from_millis(1_000));
+        feed.stop();
+        services.join().expect("the services do not panic");
+        assert_eq!(feed.failure(), None);
+        // A second of the simulated morning: neither nothing, nor what was missed on top.
+        let written = feed.expected().records();
+        assert!((200..6_000).contains(&written), "{written}");
+    }
+}

@@ -1,0 +1,369 @@
+//! Puts the demo together, runs it, and waits for its end.
+//!
+//! Rule: the services stop first, then chaos; then the pipeline gets the time that its own rules need to close the last
+//! windows, and no more: it ends when every total is there, or after [`PATIENCE`] with what is missing.
+
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::chaos::{Chaos, Kills};
+use super::crew::{Crew, Export, World};
+use super::death::Death;
+use super::feed::Feed;
+use super::observe::{Observer, Picture, Sights};
+use super::screen::{Caption, Scene, Screen, spell};
+use super::simulator::{Random, Share, Simulator, SimulatorOptions, Topic};
+use super::stopwatch::Times;
+use super::summary::{Summary, grouped};
+use super::{DemoArgs, Format};
+use crate::cli::application::Application;
+use crate::cli::workers::{Running, wall_time};
+use crate::engine::plan::Plan;
+use crate::engine::task::Stage;
+use crate::engine::time::Span;
+use crate::engine::window::WindowSize;
+use crate::export::outbox::Control;
+use crate::export::receiver::Receiver;
+use crate::export::settings::{Settings, Signal};
+use crate::export::stats::ExportStats;
+use crate::memory::{Cluster, ClusterClock, TopicOptions};
+use crate::pipeline;
+use crate::runtime::stats::Stats;
+
+/// The users' file, as it is.
+const PIPELINE: (&str, &str) = (
+    "pipelines/support.yaml",
+    include_str!("../../../pipelines/support.yaml"),
+);
+
+/// The pipeline's times in the demo, so that its end can be waited for. The file says 10 s, 5 s and 5 s.
+const WINDOW: Span = Span::seconds(1);
+const OUT_OF_ORDER: Span = Span::seconds(1);
+const IDLE_AFTER: Span = Span::seconds(1);
+const SEAL_EVERY: Span = Span::millis(250);
+
+const PARTITIONS: u32 = 6;
+const SHUFFLE_PARTITIONS: u32 = 4;
+/// How long the end may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const SAY_EVERY: Duration = Duration::from_secs(2);
+/// How many records each dead letter partition keeps, so that memory stays bounded.
+const DEAD_LETTERS_KEPT: u64 = 1_000;
+
+/// Why a demo does not even start.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    #[error("{0}")]
+    Pipeline(pipeline::Diagnostics),
+    #[error("cannot start: {0}")]
+    Start(#[from] std::io::Error),
+    #[error("cannot start: {0}")]
+    Settings(#[from] crate::export::settings::SettingsError),
+    #[error("cannot start: {0}")]
+    Topics(#[from] crate::memory::ClusterError),
+}
+
+/// Everything that runs.
+struct Production {
+    feed: Feed,
+    services: JoinHandle<()>,
+    chaos: Option<JoinHandle<()>>,
+    chaos_over: Running,
+    crew: Crew,
+    world: World,
+    control: Arc<Control>,
+    observer: Observer,
+}
+
+/// See the module.
+pub fn run(args: &DemoArgs) -> Result<Summary, DemoError> {
+    let plan = hurried(plan()?);
+    let caption = Caption {
+        planned: args.length,
+        workers: args.workers,
+        partitions: PARTITIONS,
+        hurry: format!(
+            "support.yaml in a hurry: window, out_of_order, idle_after 1 s (the file: 10 s, 5 s, 5 s), 4 seals a second; seed {}",
+            args.seed
+        ),
+    };
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
+    }
+    let stage = Production::set_up(args, plan)?;
+    let mut view = View::open(args, caption)?;
+    stage.play(args, &mut view, &interrupted)
+}
+
+/// The users' pipeline.
+fn plan() -> Result<Plan, DemoError> {
+    let (name, text) = PIPELINE;
+    pipeline::parse(&[(name.to_owned(), text.to_owned())], &|_| None).map_err(DemoError::Pipeline)
+}
+
+/// The same pipeline with shorter times; nothing else of it changes.
+fn hurried(mut plan: Plan) -> Plan {
+    for topic in &mut plan.topics {
+        topic.timing.out_of_order = OUT_OF_ORDER;
+        topic.timing.idle_after = IDLE_AFTER;
+    }
+    if let Some(window) = WindowSize::new(WINDOW) {
+        plan.metrics.iter_mut().for_each(|metric| metric.window = window);
+    }
+    plan
+}
+
+fn topics(cluster: &Cluster, application: &Application) -> Result<(), DemoError> {
+    for topic in Topic::ALL {
+        let options = TopicOptions {
+            append_time: topic.has_append_time(),
+            ..TopicOptions::default()
+        };
+        cluster.create_topic(topic.name(), PARTITIONS, options)?;
+    }
+    for topic in application.internal_topics() {
+        let retain_records = (topic.name == application.dead_letters()).then_some(DEAD_LETTERS_KEPT);
+        let options = TopicOptions {
+            compact: topic.compacted,
+            retain_records,
+            ..TopicOptions::default()
+        };
+        cluster.create_topic(&topic.name, topic.partitions, options)?;
+    }
+    Ok(())
+}
+
+/// The system of the users, as wild as the demo's shorter times allow.
+fn simulator(args: &DemoArgs) -> Simulator {
+    let options = SimulatorOptions {
+        partitions: PARTITIONS,
+        rate: args.rate,
+        day: Span::seconds(48),
+        disorder: Span::millis(800),
+        late: Share(3_000),
+        late_by: (Span::millis(1_500), Span::millis(3_000)),
+        ..SimulatorOptions::at(wall_time().as_event())
+    };
+    Simulator::new(args.seed, options)
+}
+
+// === impl Production ===
+
+impl Production {
+    fn set_up(args: &DemoArgs, plan: Plan) -> Result<Self, DemoError> {
+        let metrics: Vec<String> = plan.metrics.iter().map(|metric| metric.name.clone()).collect();
+        let application = Application {
+            id: "demo".to_owned(),
+            plan: Arc::new(plan),
+            shuffle_partitions: SHUFFLE_PARTITIONS,
+            instance: Some("demo".to_owned()),
+            accept_reset: false,
+            seal_every: SEAL_EVERY,
+            max_backdate: Span::seconds(30 * 60),
+            queue_kbytes: 16 * 1024,
+            tap_workers: args.workers,
+        };
+        let cluster = Cluster::new(ClusterClock::Real);
+        topics(&cluster, &application)?;
+
+        let (receiver, endpoint) = Receiver::start()?;
+        let receiver = Arc::new(receiver);
+        let settings = Settings::from_env(Some(&endpoint), Signal::Metrics, &|_| None)?;
+        let times = Times::of(&metrics);
+        let stats = Arc::<ExportStats>::default();
+        let control = Arc::<Control>::default();
+        let export = Export {
+            settings,
+            times: times.clone(),
+            stats: Arc::clone(&stats),
+            control: Arc::clone(&control),
+        };
+        let world = World {
+            connect: Arc::new(cluster.clone()),
+            stats: Stats::default(),
+            running: Running::default(),
+        };
+        let crew = Crew::muster(&application, export, &world)?;
+
+        let feed = Feed::default();
+        let services = feed.spawn(simulator(args), cluster.clone())?;
+        let kills = Arc::<Mutex<Kills>>::default();
+        let chaos_over = Running::default();
+        let with_chaos = args.chaos && !args.no_chaos;
+        let chaos = Chaos {
+            cluster: cluster.clone(),
+            hands: crew.hands.clone(),
+            stats: world.stats.clone(),
+            export: Arc::clone(&stats),
+            receiver: Arc::clone(&receiver),
+            running: world.running.clone(),
+            death: Death::default(),
+            kills: Arc::clone(&kills),
+            random: Random::new(args.seed),
+        };
+        let chaos = if with_chaos {
+            Some(chaos.spawn(chaos_over.clone())?)
+        } else {
+            None
+        };
+        let observer = Observer::new(Sights {
+            cluster,
+            group: application.group(Stage::Tap),
+            export_group: application.group(Stage::Export),
+            partitions: PARTITIONS,
+            feed: feed.clone(),
+            stats: world.stats.clone(),
+            export: stats,
+            receiver,
+            kills: with_chaos.then_some(kills),
+            metrics,
+            times,
+        });
+        Ok(Self {
+            feed,
+            services,
+            chaos,
+            chaos_over,
+            crew,
+            world,
+            control,
+            observer,
+        })
+    }
+
+    /// From the first record to the last total.
+    fn play(mut self, args: &DemoArgs, view: &mut View, interrupted: &AtomicBool) -> Result<Summary, DemoError> {
+        let began = Instant::now();
+        loop {
+            let picture = self.observer.look();
+            let is_over = args.length.is_some_and(|length| began.elapsed() >= length);
+            if view.show(&picture, Scene::Running)? || is_over || self.is_broken(interrupted) {
+                break;
+            }
+        }
+        self.feed.stop();
+        let _ = self.services.join();
+        self.chaos_over.stop();
+        let ended = Instant::now();
+        if let Some(chaos) = self.chaos {
+            while !chaos.is_finished() {
+                view.show(&self.observer.look(), Scene::Draining)?;
+            }
+        }
+        let expected = self.feed.expected();
+        let totals = expected.totals();
+        let is_there =
+            |observer: &Observer, picture: &Picture| picture.audit.behind == 0 && observer.totals() == totals;
+        let mut impatient = false;
+        loop {
+            let picture = self.observer.look();
+            let is_stuck = impatient || ended.elapsed() > PATIENCE || self.world.running.is_stopping();
+            if is_there(&self.observer, &picture) || is_stuck {
+                break;
+            }
+            impatient = view.show(&picture, Scene::Draining)?;
+        }
+        let drained = ended.elapsed();
+        view.close();
+        let failure = self
+            .world
+            .running
+            .failure()
+            .map(|(worker, stop)| format!("{worker} stopped: {stop}"));
+        let failure = failure.or(self.feed.failure());
+        self.world.running.stop();
+        self.control.drain(Duration::from_secs(2));
+        self.crew.dismiss();
+        let picture = self.observer.look();
+        let totals = self.observer.totals();
+        Ok(Summary {
+            picture,
+            totals,
+            expected,
+            seed: args.seed,
+            rate: args.rate,
+            workers: args.workers,
+            drained,
+            failure,
+        })
+    }
+
+    fn is_broken(&self, interrupted: &AtomicBool) -> bool {
+        interrupted.load(Ordering::SeqCst) || self.world.running.is_stopping() || self.feed.failure().is_some()
+    }
+}
+
+/// Where pictures go: the live table, or a line now and then where there is no terminal.
+struct View {
+    screen: Option<Screen>,
+    caption: Caption,
+    said: Option<Instant>,
+}
+
+// === impl View ===
+
+impl View {
+    fn open(args: &DemoArgs, caption: Caption) -> Result<Self, DemoError> {
+        let is_watched = args.format == Format::Table && std::io::stdout().is_terminal();
+        let screen = if is_watched { Some(Screen::open()?) } else { None };
+        Ok(Self {
+            screen,
+            caption,
+            said: None,
+        })
+    }
+
+    /// Shows a picture and waits for the next one; `true` when the person wants to end.
+    fn show(&mut self, picture: &Picture, scene: Scene) -> Result<bool, DemoError> {
+        if let Some(screen) = &mut self.screen {
+            screen.draw(picture, &self.caption, scene)?;
+            return Ok(screen.is_done(LOOK_EVERY)?);
+        }
+        if self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+            self.said = Some(Instant::now());
+            eprintln!("{}", progress(picture, scene));
+        }
+        std::thread::sleep(LOOK_EVERY);
+        Ok(false)
+    }
+
+    fn close(&mut self) {
+        self.screen = None;
+    }
+}
+
+/// One line for a log.
+fn progress(picture: &Picture, scene: Scene) -> String {
+    let last = |kills: &Kills| {
+        kills
+            .last
+            .as_ref()
+            .map_or(String::new(), |last| format!(", last {}", last.words()))
+    };
+    let kills = |kills: &Kills| format!("{} kills{}", kills.count, last(kills));
+    let kills = picture.kills.as_ref().map_or("chaos off".to_owned(), kills);
+    let ahead = picture.verdict.ahead.len() as u64 + picture.wire.violations;
+    format!(
+        "{} {}  {} written ({}/s), {} in totals, {} behind, {} aborts, balance {}, {}; {kills}",
+        spell(picture.elapsed),
+        if scene == Scene::Draining { "closing" } else { "running" },
+        grouped(picture.written.total),
+        grouped(picture.written.per_second),
+        grouped(picture.counted),
+        grouped(picture.audit.behind.max(0) as u64),
+        picture.workers.aborted,
+        picture.audit.balance,
+        if ahead == 0 {
+            "nothing wrong".to_owned()
+        } else {
+            format!("{ahead} WRONG")
+        },
+    )
+}

@@ -1,0 +1,102 @@
+//! The command line: one file a command.
+//!
+//! Rule: an exit code means one thing. 0: done, and true. 1: a comparison found a difference (`audit`, `demo`) or a
+//! question has the answer no (`health`). 2: a wrong pipeline, flag, variable or internal topic. 3: another process has
+//! taken this instance's name. 4: a stage stopped, and a person has to decide; the message says what. 5: the broker
+//! cannot be reached (commands that do not wait for it).
+
+pub mod application;
+mod audit;
+pub mod check;
+mod cluster;
+pub mod demo;
+mod health;
+mod logs;
+mod run;
+pub mod schema;
+pub mod workers;
+
+use clap::{Parser, Subcommand};
+
+/// What a process ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Done = 0,
+    Difference = 1,
+    Usage = 2,
+    Fenced = 3,
+    Stopped = 4,
+    Unreachable = 5,
+}
+
+/// True metrics, spans and alerts from Kafka topics, exactly once, with no change to the services that write them.
+#[derive(Debug, Parser)]
+#[command(name = "streamgauge", version, about, propagate_version = true, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  a difference was found (audit, demo), or the answer is no (health)
+  2  wrong pipeline, flag, variable or internal topic
+  3  another process has taken this instance's name
+  4  a stage stopped: a person has to decide, the message says what
+  5  the broker cannot be reached (commands that do not wait for it)";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run pipelines: join the group, compute, export
+    Run(Box<run::RunArgs>),
+    /// Watch the whole pipeline at work on this machine, with nothing to install
+    Demo(demo::DemoArgs),
+    /// Check pipelines and print what they make: stages, topics, tasks, costs
+    Check(check::CheckArgs),
+    /// Print the JSON Schema of the pipeline language, for editors
+    Schema,
+    /// Hold the loss ledger of an application against its committed offsets
+    Audit(audit::AuditArgs),
+    /// Ask a running instance whether it is ready
+    Health(health::HealthArgs),
+    /// Print the version and what is built in
+    Version,
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    let exit = match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Check(args) => return check::command(&args),
+        Command::Schema => return schema::run(),
+        Command::Audit(args) => audit::run(&args),
+        Command::Health(args) => health::run(&args),
+        Command::Version => version(),
+    };
+    exit.into()
+}
+
+fn version() -> Exit {
+    let (_, librdkafka) = rdkafka::util::get_rdkafka_version();
+    println!("streamgauge {}", env!("CARGO_PKG_VERSION"));
+    println!("librdkafka {librdkafka}: {}", crate::kafka::builtin_features());
+    Exit::Done
+}
+
+/// An error for a person, on stderr.
+fn complain(message: impl std::fmt::Display) {
+    eprintln!("streamgauge: {message}");
+}
+
+/// Looks a variable of the environment up; one that is not UTF-8 counts as unset.
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

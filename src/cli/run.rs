@@ -1,0 +1,419 @@
+//! `streamgauge run`: the application on a real cluster.
+//!
+//! The order of things: check everything that can be checked without a broker; wait for the broker; create and verify the
+//! internal topics; start the stages; wait for a signal or a failure; drain.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::application::{Application, DEAD_LETTER_PARTITIONS, InternalTopic};
+use super::cluster::{ApplicationArgs, ClusterArgs, legal_name};
+use super::workers::{self, Running};
+use super::{Exit, complain, environment};
+use crate::engine::task::Stage;
+use crate::engine::time::Span;
+use crate::export::outbox::{self, Control, OutboxConfig};
+use crate::export::sender::Sender;
+use crate::export::settings::{Settings, Signal};
+use crate::export::stats::ExportStats;
+use crate::http;
+use crate::kafka::{self, Cleanup, ConnectError, EnsureError, KafkaCluster, TopicSpec};
+use crate::pipeline;
+use crate::runtime::Stop;
+use crate::runtime::log::{Connect, LogError};
+use crate::runtime::stats::Stats;
+
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Pipeline files
+    #[arg(required = true, value_name = "PIPELINE")]
+    pipelines: Vec<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    application: ApplicationArgs,
+
+    /// Name of this instance: static membership, so that a restart takes its partitions back at once. Every running
+    /// instance needs a name of its own
+    #[arg(long, env = "STREAMGAUGE_INSTANCE", value_name = "NAME", value_parser = legal_name)]
+    instance: Option<String>,
+
+    /// Where metrics go; wins over OTEL_EXPORTER_OTLP_ENDPOINT [default: http://127.0.0.1:4317]
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
+
+    /// Where to listen for probes: HOST:PORT, or `off`
+    #[arg(
+        long,
+        env = "STREAMGAUGE_HTTP",
+        default_value = "127.0.0.1:8686",
+        value_name = "HOST:PORT"
+    )]
+    http: String,
+
+    /// Partitions of the internal topics: how many instances can share a stage. Fixed once the topics exist
+    #[arg(long, default_value_t = 6, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    shuffle_partitions: u32,
+
+    /// Replication factor of internal topics that are created [default: the brokers']
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=100))]
+    replication_factor: Option<i32>,
+
+    /// Tap workers, each a thread and a member of the group [default: cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    workers: Option<u32>,
+
+    /// Stages to run here
+    #[arg(long, value_delimiter = ',', default_value = "tap,gauge,export", value_parser = stage_of, value_name = "STAGE,...")]
+    stages: Vec<Stage>,
+
+    /// What all Kafka clients of this process together buffer of fetched records, in MiB
+    #[arg(long, default_value_t = 32, value_name = "MIB", value_parser = clap::value_parser!(u32).range(4..=4096))]
+    buffer: u32,
+
+    /// Windows older than this when they close are shown at the oldest time that receivers still take
+    #[arg(long, default_value = "30m", value_name = "DURATION", value_parser = duration)]
+    max_backdate: Span,
+
+    /// Partitions whose offsets were reset or expired begin a new ledger epoch instead of stopping the stage
+    #[arg(long)]
+    accept_reset: bool,
+
+    /// How long a stop may take until the process ends anyway
+    #[arg(long, default_value = "20s", value_name = "DURATION", value_parser = duration)]
+    drain: Span,
+}
+
+pub fn run(args: &RunArgs) -> Exit {
+    super::logs::start();
+    match start(args) {
+        Ok(exit) | Err(exit) => exit,
+    }
+}
+
+fn start(args: &RunArgs) -> Result<Exit, Exit> {
+    let plan = pipeline::load(&args.pipelines, &environment).map_err(|diagnostics| {
+        eprintln!("{diagnostics}");
+        Exit::Usage
+    })?;
+    let (sender, target) = sender(args)?;
+    let connection = args.cluster.connection()?;
+    let stopping = Running::default();
+    stop_on_signals(&stopping)?;
+    let application = application(args, Arc::new(plan));
+    let cluster = KafkaCluster::new(connection).map_err(usage)?;
+
+    if !prepare_topics(&cluster, &application, args, &stopping)? {
+        return Ok(Exit::Done);
+    }
+    name_missing_topics(&cluster, &application);
+    let stats = Stats::default();
+    let http = http::start(&args.http, stats.clone()).map_err(usage)?;
+
+    tracing::info!(
+        application = application.id,
+        instance = args.instance.as_deref().unwrap_or("(dynamic)"),
+        stages = ?args.stages,
+        "started; metrics go to {}",
+        target
+    );
+    let export_control = Arc::new(Control::default());
+    let export_stats = Arc::new(ExportStats::default());
+    let threads = start_stages(
+        args,
+        &application,
+        &cluster,
+        sender,
+        &stats,
+        &export_stats,
+        &stopping,
+        &export_control,
+    )?;
+    wait(&stopping);
+    let exit = end(args, threads, &stopping, &export_control);
+    http.stop();
+    Ok(exit)
+}
+
+/// The threads of the stages, in the order in which they are to end.
+struct Threads {
+    workers: Vec<std::thread::JoinHandle<()>>,
+    export: Option<std::thread::JoinHandle<Result<(), String>>>,
+}
+
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the one place where all parts of the process meet"
+)]
+fn start_stages(
+    args: &RunArgs,
+    application: &Application,
+    cluster: &Arc<KafkaCluster>,
+    sender: Sender,
+    stats: &Stats,
+    export_stats: &Arc<ExportStats>,
+    running: &Running,
+    control: &Arc<Control>,
+) -> Result<Threads, Exit> {
+    let connect: Arc<dyn Connect> = Arc::new(Arc::clone(cluster));
+    let mut setups = Vec::new();
+    if args.stages.contains(&Stage::Gauge) {
+        setups.push(application.gauge_worker());
+    }
+    if args.stages.contains(&Stage::Tap) {
+        setups.extend((0..application.tap_workers).map(|number| application.tap_worker(number)));
+    }
+    let mut threads = Threads {
+        workers: Vec::new(),
+        export: None,
+    };
+    for setup in setups {
+        threads
+            .workers
+            .push(workers::spawn(setup, Arc::clone(&connect), stats.clone(), running.clone()).map_err(usage)?);
+    }
+    if args.stages.contains(&Stage::Export) {
+        let log = connect.client(&application.client(Stage::Export, 0)).map_err(usage)?;
+        let config = OutboxConfig {
+            outbox_topic: application.outbox(),
+            dead_letter_topic: application.dead_letters(),
+            dead_letter_partitions: DEAD_LETTER_PARTITIONS,
+            application: application.id.clone(),
+            sender: Arc::new(sender),
+            stats: Arc::clone(export_stats),
+        };
+        threads.export = Some(outbox::spawn(config, log, Arc::clone(control)));
+    }
+    Ok(threads)
+}
+
+/// The sender, and where it sends to, for people.
+fn sender(args: &RunArgs) -> Result<(Sender, String), Exit> {
+    let settings = Settings::from_env(args.otlp.as_deref(), Signal::Metrics, &environment).map_err(usage)?;
+    let target = settings.target();
+    Ok((Sender::connect(settings).map_err(usage)?, target))
+}
+
+fn application(args: &RunArgs, plan: Arc<crate::engine::plan::Plan>) -> Application {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
+    Application {
+        id: args.application.application_id.clone(),
+        plan,
+        shuffle_partitions: args.shuffle_partitions,
+        instance: args.instance.clone(),
+        accept_reset: args.accept_reset,
+        seal_every: Span::seconds(1),
+        max_backdate: args.max_backdate,
+        queue_kbytes: args.buffer * 1024,
+        tap_workers: args.workers.unwrap_or(cores),
+    }
+}
+
+/// Waits for the broker and makes the internal topics. `false`: told to stop meanwhile.
+fn prepare_topics(
+    cluster: &KafkaCluster,
+    application: &Application,
+    args: &RunArgs,
+    running: &Running,
+) -> Result<bool, Exit> {
+    let mut wait = Duration::from_millis(500);
+    loop {
+        match try_to_prepare(cluster, application, args) {
+            Ok(()) => return Ok(true),
+            Err(NotPrepared::Yet(why)) => {
+                tracing::warn!(
+                    "{why}; waiting for the broker at --bootstrap {} (STREAMGAUGE_BOOTSTRAP)",
+                    args.cluster.bootstrap
+                );
+            }
+            Err(NotPrepared::Ever(exit)) => return Err(exit),
+        }
+        let until = Instant::now() + wait;
+        wait = (wait * 2).min(Duration::from_secs(10));
+        while Instant::now() < until {
+            if running.is_stopping() {
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// Why the internal topics are not as they must be.
+enum NotPrepared {
+    /// Passing: a broker that is away, a new topic without leaders.
+    Yet(String),
+    Ever(Exit),
+}
+
+impl From<LogError> for NotPrepared {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Retry(why) => Self::Yet(why),
+            error => Self::Ever(usage(error)),
+        }
+    }
+}
+
+fn try_to_prepare(cluster: &KafkaCluster, application: &Application, args: &RunArgs) -> Result<(), NotPrepared> {
+    let specs: Vec<TopicSpec> = application
+        .internal_topics()
+        .iter()
+        .map(|topic| spec(topic, args))
+        .collect();
+    let done = kafka::ensure_topics(cluster.connection(), &specs).map_err(|error| match error {
+        EnsureError::Connect(ConnectError::Unreachable(why)) => NotPrepared::Yet(why),
+        error => NotPrepared::Ever(usage(error)),
+    })?;
+    for topic in &done.created {
+        tracing::info!(topic, "created");
+    }
+    for note in &done.notes {
+        tracing::warn!("{note}");
+    }
+    guard_state(cluster, application, args)
+}
+
+fn spec(topic: &InternalTopic, args: &RunArgs) -> TopicSpec {
+    TopicSpec {
+        name: topic.name.clone(),
+        partitions: topic.partitions,
+        cleanup: if topic.compacted {
+            Cleanup::Compact
+        } else {
+            Cleanup::Delete
+        },
+        retention_ms: Some(topic.retention_hours.map_or(-1, |hours| i64::from(hours) * 3_600_000)),
+        max_message_bytes: kafka::MAX_MESSAGE_BYTES,
+        replication: args.replication_factor,
+    }
+}
+
+/// State without any commit of the taps means that the group's offsets expired or were deleted: starting anew would count
+/// records twice or lose them, silently.
+fn guard_state(cluster: &KafkaCluster, application: &Application, args: &RunArgs) -> Result<(), NotPrepared> {
+    if args.accept_reset || !args.stages.contains(&Stage::Tap) {
+        return Ok(());
+    }
+    let state = kafka::log_end_sum(cluster.connection(), &application.gauge_changelog())?;
+    let commits = kafka::fetch_group_offsets(cluster.connection(), &application.id, Some(&application.input_topics()))?;
+    if state > 0 && commits.is_empty() {
+        complain(format!(
+            "the group `{}` has no committed offsets, while {} holds state up to offset {state}: the offsets expired or were \
+             deleted. Set them back, use another --application-id, or start once with --accept-reset to begin new ledger epochs",
+            application.id,
+            application.gauge_changelog(),
+        ));
+        return Err(NotPrepared::Ever(Exit::Stopped));
+    }
+    Ok(())
+}
+
+fn name_missing_topics(cluster: &KafkaCluster, application: &Application) {
+    let topics = application.input_topics();
+    match kafka::describe(cluster.connection(), &topics) {
+        Ok((_, found)) => {
+            for topic in found {
+                match (topic.partitions, topic.problem) {
+                    (_, Some(problem)) => {
+                        tracing::error!(topic = topic.name, "the input topic cannot be read: {problem}")
+                    }
+                    (None, None) => {
+                        tracing::warn!(topic = topic.name, "the input topic does not exist yet; waiting for it")
+                    }
+                    (Some(_), None) => {}
+                }
+            }
+        }
+        Err(error) => tracing::warn!("cannot ask for the input topics: {error}"),
+    }
+}
+
+fn stop_on_signals(running: &Running) -> Result<(), Exit> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT]).map_err(usage)?;
+    let running = running.clone();
+    let watch = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for (count, signal) in signals.forever().enumerate() {
+            if count > 0 {
+                // The second signal means now: state is safe, the next start settles what is open.
+                std::process::exit(128 + signal);
+            }
+            tracing::info!("stopping: sealing, committing, exporting what is there");
+            running.stop();
+        }
+    });
+    watch.map(|_| ()).map_err(usage)
+}
+
+fn wait(running: &Running) {
+    while !running.is_stopping() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Workers seal and leave first, so that the export loop sends what they left.
+fn end(args: &RunArgs, threads: Threads, running: &Running, control: &Control) -> Exit {
+    let deadline = Instant::now() + Duration::from_micros(u64::try_from(args.drain.as_micros()).unwrap_or(0));
+    let failure = running.failure();
+    let finished = join_until(threads.workers, deadline);
+    control.drain(deadline.saturating_duration_since(Instant::now()));
+    let exported = threads.export.map(|thread| join_one(thread, deadline));
+    if let Some((worker, stop)) = failure.or_else(|| running.failure()) {
+        complain(format!("{worker} stopped: {stop}"));
+        return match stop {
+            Stop::Fenced(_) => Exit::Fenced,
+            Stop::Failed(_) => Exit::Stopped,
+        };
+    }
+    match exported {
+        Some(Some(Err(why))) => {
+            complain(format!("export stopped: {why}"));
+            return Exit::Stopped;
+        }
+        Some(None) => {
+            tracing::warn!("the export loop did not end in time; what is left in the outbox goes out at the next start")
+        }
+        _ => {}
+    }
+    if !finished {
+        tracing::warn!("a worker did not end in time; the next start settles its transaction");
+    }
+    tracing::info!("stopped");
+    Exit::Done
+}
+
+fn join_until(threads: Vec<std::thread::JoinHandle<()>>, deadline: Instant) -> bool {
+    threads.into_iter().all(|thread| join_one(thread, deadline).is_some())
+}
+
+fn join_one<T>(thread: std::thread::JoinHandle<T>, deadline: Instant) -> Option<T> {
+    while !thread.is_finished() {
+        if Instant::now() >= deadline {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    thread.join().ok()
+}
+
+fn usage(error: impl std::fmt::Display) -> Exit {
+    complain(error);
+    Exit::Usage
+}
+
+fn stage_of(text: &str) -> Result<Stage, String> {
+    match text {
+        "tap" => Ok(Stage::Tap),
+        "gauge" => Ok(Stage::Gauge),
+        "export" => Ok(Stage::Export),
+        _ => Err("takes tap, gauge and export, separated by commas".to_owned()),
+    }
+}
+
+fn duration(text: &str) -> Result<Span, String> {
+    pipeline::read_duration(text).ok_or_else(|| "takes a duration: 500ms, 5s, 2m, 24h, 7d".to_owned())
+}
