@@ -1,0 +1,116 @@
+//! An OpenTelemetry Collector that writes what it is sent to a file.
+//!
+//! Rule: every start has a file of its own, so that a line that a SIGKILL cut short spoils nothing behind it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::points::Points;
+use super::process::{Process, part};
+use super::{eventually, free_port, http};
+
+pub struct Collector {
+    folder: PathBuf,
+    grpc: u16,
+    http: u16,
+    prometheus: u16,
+    /// One a start, with the bytes that have been read.
+    files: Vec<(PathBuf, usize)>,
+    points: Points,
+    process: Option<Process>,
+}
+
+impl Collector {
+    pub fn start(folder: &Path) -> Self {
+        let mut collector = Self::stopped(folder);
+        collector.resume();
+        collector
+    }
+
+    /// One that has its ports and does not run yet.
+    pub fn stopped(folder: &Path) -> Self {
+        let folder = folder.join("collector");
+        std::fs::create_dir_all(folder.join("queue")).expect("a folder");
+        Self {
+            folder,
+            grpc: free_port(),
+            http: free_port(),
+            prometheus: free_port(),
+            files: Vec::new(),
+            points: Points::default(),
+            process: None,
+        }
+    }
+
+    pub fn resume(&mut self) {
+        let file = self.folder.join(format!("telemetry-{}.json", self.files.len()));
+        let configuration = format!(
+            "extensions:\n  \
+               file_storage: {{ directory: {queue} }}\n\
+             receivers:\n  \
+               otlp:\n    \
+                 protocols:\n      \
+                   grpc: {{ endpoint: \"127.0.0.1:{grpc}\" }}\n      \
+                   http: {{ endpoint: \"127.0.0.1:{http}\" }}\n\
+             exporters:\n  \
+               file: {{ path: {file}, format: json, flush_interval: 100ms }}\n  \
+               prometheus:\n    \
+                 endpoint: \"127.0.0.1:{prometheus}\"\n    \
+                 enable_open_metrics: true\n    \
+                 metric_expiration: 1h\n    \
+                 resource_to_telemetry_conversion: {{ enabled: true }}\n\
+             service:\n  \
+               extensions: [file_storage]\n  \
+               telemetry: {{ metrics: {{ level: none }} }}\n  \
+               pipelines:\n    \
+                 metrics: {{ receivers: [otlp], exporters: [file, prometheus] }}\n",
+            queue = self.folder.join("queue").display(),
+            grpc = self.grpc,
+            http = self.http,
+            file = file.display(),
+            prometheus = self.prometheus,
+        );
+        let path = self.folder.join("collector.yaml");
+        std::fs::write(&path, configuration).expect("a configuration");
+        let mut command = Command::new(part("STREAMGAUGE_TEST_COLLECTOR"));
+        self.process = Some(Process::start(
+            "collector",
+            &self.folder,
+            command.arg("--config").arg(path),
+        ));
+        self.files.push((file, 0));
+        let http = self.http;
+        eventually("the collector", Duration::from_secs(30), || {
+            self.process.as_mut().expect("just started").must_live();
+            http::get(http, "/").map(|_| ())
+        });
+    }
+
+    /// SIGKILL: what it had not written yet is lost.
+    pub fn kill(&mut self) {
+        self.process.as_mut().expect("it runs").kill();
+    }
+
+    /// Where OTLP over gRPC goes.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.grpc)
+    }
+
+    /// Where OTLP over HTTP goes.
+    pub fn http_endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.http)
+    }
+
+    /// Everything that was written so far.
+    pub fn points(&mut self) -> &Points {
+        for (file, read) in &mut self.files {
+            let bytes = std::fs::read(file).unwrap_or_default();
+            let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+            let lines = std::str::from_utf8(&bytes[*read..end.max(*read)]).expect("the collector writes UTF-8");
+            self.points.read(lines);
+            *read = end.max(*read);
+        }
+        &self.points
+    }
+}

@@ -1,0 +1,271 @@
+//! A Kafka broker on this machine, and what a test wants of it.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::message::{Headers, Message, Timestamp};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::eventually;
+use super::server::KafkaServer;
+
+const CALL: Duration = Duration::from_secs(15);
+
+/// A single broker that is its own controller.
+pub struct Kafka {
+    server: KafkaServer,
+}
+
+/// A record as it lies in the log.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub topic: String,
+    pub partition: u32,
+    pub offset: i64,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    /// Milliseconds since the epoch.
+    pub timestamp: i64,
+    /// The broker's clock, not the writer's.
+    pub appended: bool,
+    pub headers: HashMap<String, String>,
+}
+
+/// A record to write.
+#[derive(Clone, Debug, Default)]
+pub struct Write {
+    pub topic: String,
+    pub partition: u32,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    /// Milliseconds since the epoch; the client's clock without it.
+    pub timestamp: Option<i64>,
+}
+
+impl Kafka {
+    pub fn start() -> Self {
+        Self {
+            server: KafkaServer::start(),
+        }
+    }
+
+    pub fn bootstrap(&self) -> String {
+        self.server.bootstrap()
+    }
+
+    /// Starts the broker again after `kill`, and waits until it answers.
+    pub fn resume(&mut self) {
+        self.server.restart();
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    pub fn create_topic(&self, name: &str, partitions: u32, settings: &[(&str, &str)]) {
+        self.server
+            .create_topic(name, i32::try_from(partitions).expect("few partitions"), settings);
+    }
+
+    pub fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", self.bootstrap())
+            .set("reconnect.backoff.max.ms", "500")
+            .set("log_level", "2");
+        config
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.client().create().expect("an admin client")
+    }
+
+    /// Raises the number of partitions to `total`.
+    pub fn add_partitions(&self, name: &str, total: usize) {
+        let result = block_on(
+            self.admin()
+                .create_partitions([&NewPartitions::new(name, total)], &options()),
+        )
+        .expect("an answer");
+        assert!(result[0].is_ok(), "{name} gets no partitions: {result:?}");
+    }
+
+    pub fn delete_topic(&self, name: &str) {
+        let result = block_on(self.admin().delete_topics(&[name], &options())).expect("an answer");
+        assert!(result[0].is_ok(), "{name} is not deleted: {result:?}");
+    }
+
+    pub fn writer(&self) -> Writer {
+        let mut config = self.client();
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("linger.ms", "5")
+            .set("message.max.bytes", "20000000")
+            .set("delivery.timeout.ms", "300000")
+            .set("queue.buffering.max.messages", "500000");
+        Writer {
+            producer: config.create().expect("a producer"),
+        }
+    }
+
+    /// Everything that lies in a topic, control records and aborted data left out if `committed_only`.
+    pub fn read(&self, topic: &str, committed_only: bool) -> Vec<Stored> {
+        let mut config = self.client();
+        config
+            .set("group.id", "test-reader")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("fetch.message.max.bytes", "20000000")
+            .set(
+                "isolation.level",
+                if committed_only {
+                    "read_committed"
+                } else {
+                    "read_uncommitted"
+                },
+            );
+        let consumer: BaseConsumer = config.create().expect("a consumer");
+        let mut assignment = TopicPartitionList::new();
+        let partitions = self.partitions(topic);
+        for partition in 0..partitions {
+            let partition = i32::try_from(partition).expect("few");
+            assignment
+                .add_partition_offset(topic, partition, Offset::Beginning)
+                .expect("a valid offset");
+        }
+        consumer.assign(&assignment).expect("an assignment");
+        let mut stored = Vec::new();
+        let mut ended = 0;
+        let began = Instant::now();
+        while ended < partitions {
+            assert!(
+                began.elapsed() < Duration::from_secs(120),
+                "{topic} cannot be read to its end"
+            );
+            match consumer.poll(Duration::from_secs(1)) {
+                None => {}
+                Some(Ok(message)) => stored.push(Stored {
+                    topic: topic.to_owned(),
+                    partition: u32::try_from(message.partition()).expect("not negative"),
+                    offset: message.offset(),
+                    key: message.key().map(<[u8]>::to_vec),
+                    value: message.payload().map(<[u8]>::to_vec),
+                    timestamp: message.timestamp().to_millis().unwrap_or(-1),
+                    appended: matches!(message.timestamp(), Timestamp::LogAppendTime(_)),
+                    headers: message.headers().map(text_headers).unwrap_or_default(),
+                }),
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => ended += 1,
+                Some(Err(error)) => panic!("reading {topic}: {error}"),
+            }
+        }
+        stored
+    }
+
+    pub fn partitions(&self, topic: &str) -> u32 {
+        let client: BaseConsumer = self.client().create().expect("a client");
+        let metadata = client.fetch_metadata(Some(topic), CALL).expect("metadata");
+        u32::try_from(metadata.topics()[0].partitions().len()).expect("few")
+    }
+
+    /// The group's committed offsets of a topic, with their metadata.
+    pub fn committed(&self, group: &str, topic: &str) -> Vec<Option<(i64, String)>> {
+        let consumer: BaseConsumer = self.client().set("group.id", group).create().expect("a client");
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition_range(topic, 0, i32::try_from(self.partitions(topic)).expect("few") - 1);
+        let answered = eventually("the group's offsets", Duration::from_secs(60), || {
+            consumer
+                .committed_offsets(asked.clone(), CALL)
+                .map_err(|error| error.to_string())
+        });
+        let offset = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset() {
+            Offset::Offset(offset) => Some((offset, element.metadata().to_owned())),
+            _ => None,
+        };
+        answered.elements().iter().map(offset).collect()
+    }
+
+    /// Sets a group's offset by hand, as an operator's tool does: without metadata. The group must be empty.
+    pub fn reset(&self, group: &str, topic: &str, partition: u32, offset: i64) {
+        let consumer: BaseConsumer = self.client().set("group.id", group).create().expect("a client");
+        let mut offsets = TopicPartitionList::new();
+        let partition = i32::try_from(partition).expect("few");
+        offsets
+            .add_partition_offset(topic, partition, Offset::Offset(offset))
+            .expect("a valid offset");
+        eventually("the group lets its offset be set", Duration::from_secs(30), || {
+            consumer
+                .commit(&offsets, CommitMode::Sync)
+                .map_err(|error| error.to_string())
+        });
+    }
+}
+
+fn text_headers(headers: &rdkafka::message::BorrowedHeaders) -> HashMap<String, String> {
+    let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
+    headers
+        .iter()
+        .map(|header| (header.key.to_owned(), text(header.value)))
+        .collect()
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new()
+        .request_timeout(Some(CALL))
+        .operation_timeout(Some(CALL))
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
+}
+
+/// Writes each record exactly once, also over a broker's restart.
+pub struct Writer {
+    producer: BaseProducer,
+}
+
+impl Writer {
+    /// Hands a record to the client, waiting while its queue is full.
+    pub fn write(&self, write: &Write) {
+        let mut record: BaseRecord<'_, [u8], [u8]> =
+            BaseRecord::to(&write.topic).partition(i32::try_from(write.partition).expect("few"));
+        if let Some(key) = &write.key {
+            record = record.key(key);
+        }
+        if let Some(value) = &write.value {
+            record = record.payload(value);
+        }
+        if let Some(timestamp) = write.timestamp {
+            record = record.timestamp(timestamp);
+        }
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => break,
+                Err((error, back)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
+                    record = back;
+                    self.producer.poll(Duration::from_millis(20));
+                }
+                Err((error, _)) => panic!("{} is not written: {error}", write.topic),
+            }
+        }
+        self.producer.poll(Duration::ZERO);
+    }
+
+    /// Everything written is in the log.
+    pub fn flush(&self) {
+        self.producer
+            .flush(Duration::from_secs(120))
+            .expect("the broker takes what was written");
+        assert_eq!(self.producer.in_flight_count(), 0);
+    }
+}

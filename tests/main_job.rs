@@ -1,0 +1,353 @@
+//! The promise: what receivers end up with is what the input says, whatever happens on the way.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::chaos::{Event, System, support_pipeline};
+use common::collector::Collector;
+use common::kafka::{Kafka, Write};
+use common::oracle::{self, Expected, RAW};
+use common::points::Points;
+use common::random::Random;
+use common::traffic::{PARTITIONS, Traffic, clean, stamp, troubled};
+use common::{eventually, folder, my_turn, now_micros, seed};
+use streamgauge::cli::demo::simulator::SimulatorOptions;
+use streamgauge::engine::time::Span;
+
+/// Records that are late may be half a minute late, and that is how long a quiet topic then waits before it closes.
+const SETTLE_LIMIT: Duration = Duration::from_secs(150);
+
+/// What happens in one run.
+struct Plan {
+    records: usize,
+    /// Records a second, on the average of a simulated day of one minute.
+    rate: u32,
+    /// No record is later than this, in seconds.
+    latest: i64,
+    /// Whether instances have names, and so take their partitions back when they are restarted.
+    named: bool,
+    events: Vec<Event>,
+}
+
+#[test]
+fn totals_are_exact_whatever_is_killed() {
+    let _turn = my_turn();
+    let mut events = vec![Event::Kill; 9];
+    events.extend([
+        Event::KillTwice,
+        Event::KillAll,
+        Event::Stop,
+        Event::Pause,
+        Event::Collector,
+        Event::Broker,
+    ]);
+    run(
+        seed(1),
+        Plan {
+            records: 310_000,
+            rate: 2_600,
+            latest: 30,
+            named: true,
+            events,
+        },
+    );
+}
+
+#[test]
+fn totals_are_exact_with_other_seeds_too() {
+    let _turn = my_turn();
+    let events = vec![Event::Kill, Event::KillTwice, Event::Pause];
+    run(
+        seed(20),
+        Plan {
+            records: 30_000,
+            rate: 900,
+            latest: 10,
+            named: true,
+            events,
+        },
+    );
+}
+
+#[test]
+fn totals_are_exact_also_without_names() {
+    let _turn = my_turn();
+    let events = vec![Event::Kill, Event::Pause, Event::Broker, Event::Stop];
+    run(
+        seed(30),
+        Plan {
+            records: 40_000,
+            rate: 900,
+            latest: 10,
+            named: false,
+            events,
+        },
+    );
+}
+
+fn run(seed: u64, plan: Plan) {
+    eprintln!(
+        "--- seed {seed}: {} records, {} events",
+        plan.records,
+        plan.events.len()
+    );
+    let folder = folder();
+    let mut system = System::new(folder.path(), &support_pipeline());
+    system.application.named = plan.named;
+    system.start(&["one", "two", "three"]);
+    let writer = system.kafka.writer();
+    let mut traffic = Traffic::new(seed, troubled(plan.rate, plan.latest));
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| traffic.write(&writer, plan.records));
+        let mut random = Random::new(seed);
+        let mut events = plan.events.clone();
+        while !events.is_empty() {
+            std::thread::sleep(Duration::from_millis(random.below(9_000)));
+            let event = events.swap_remove(random.below(events.len() as u64) as usize);
+            eprintln!("{:6.1} s: {event:?}", began.elapsed().as_secs_f64());
+            system.suffer(event, &mut random);
+            system.audit_at_any_time();
+        }
+        writing.join().expect("everything is written");
+    });
+    eprintln!("{:6.1} s: everything is written", began.elapsed().as_secs_f64());
+    let expected = Expected::of(&system.input());
+    assert_eq!(
+        expected.records,
+        i64::try_from(plan.records).expect("small"),
+        "the log has what was written, once"
+    );
+    assert_eq!(
+        expected.outcomes(),
+        traffic.meant,
+        "the oracle reads what the simulator meant"
+    );
+    settle(&expected, &mut system.collector);
+    eprintln!("{:6.1} s: totals are there", began.elapsed().as_secs_f64());
+    for instance in &mut system.instances {
+        instance.process().must_live();
+    }
+    system.stop();
+    system.start(&["four"]);
+    eventually("a new instance takes over", Duration::from_secs(60), || {
+        system.instances[3].is_ready()
+    });
+    system.instances[3].stop();
+    let points = system.collector.points();
+    let differences = expected.differences(points);
+    assert!(
+        differences.is_empty(),
+        "after everything stopped:\n{}",
+        differences.join("\n")
+    );
+    check_promises(points);
+    let (code, said) = system.application.audit();
+    assert_eq!(code, Some(0), "{said}");
+    eprintln!(
+        "{:6.1} s: {} records, {} kills, {} points in {} series, {} late",
+        began.elapsed().as_secs_f64(),
+        expected.records,
+        system.kills,
+        points.series.values().map(|series| series.points.len()).sum::<usize>(),
+        points.series.len(),
+        points.sum(oracle::LATE),
+    );
+}
+
+/// Waits until the collector has exactly what the oracle says.
+fn settle(expected: &Expected, collector: &mut Collector) {
+    eventually("the totals", SETTLE_LIMIT, || {
+        let differences = expected.differences(collector.points());
+        if differences.is_empty() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(400));
+        Err(format!(
+            "{} differences:\n{}",
+            differences.len(),
+            differences.join("\n")
+        ))
+    });
+}
+
+/// What holds for every series, whatever the input was.
+fn check_promises(points: &Points) {
+    let faults = points.faults();
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn catching_up_on_partitions_an_hour_apart_loses_nothing_and_closes_no_window_early() {
+    let _turn = my_turn();
+    const HOUR: i64 = 3_600_000_000;
+    const RECORDS: usize = 40_000;
+    let folder = folder();
+    let mut system = System::new(folder.path(), &support_pipeline());
+    let writer = system.kafka.writer();
+    let seed = seed(7);
+    let now = now_micros();
+    for partition in 0..PARTITIONS {
+        // Fifty minutes of records, out of order by up to three seconds.
+        let start = now - (i64::from(PARTITIONS) - i64::from(partition)) * HOUR;
+        let options = SimulatorOptions {
+            day: Span::seconds(3_000),
+            ..clean(start, RECORDS as u32 / 3_000)
+        };
+        Traffic::new(seed + u64::from(partition), options).write_past(&writer, partition, RECORDS);
+    }
+    let expected = Expected::of(&system.input());
+    assert_eq!(
+        expected.outcomes(),
+        [("counted", (RECORDS * PARTITIONS as usize) as i64)].into()
+    );
+    system.start(&["one", "two"]);
+    let mut random = Random::new(seed);
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(random.between(700, 2_500)));
+        system.suffer(Event::KillTwice, &mut random);
+    }
+    settle(&expected, &mut system.collector);
+    system.stop();
+    let points = system.collector.points();
+    assert_eq!(
+        points.sum(oracle::LATE),
+        0,
+        "nothing was late: {:?}",
+        points.counts(oracle::LATE)
+    );
+    check_promises(points);
+    assert_eq!(system.application.audit().0, Some(0));
+}
+
+#[test]
+fn the_last_window_of_a_quiet_topic_is_shown_in_time() {
+    let _turn = my_turn();
+    let folder = folder();
+    let mut system = System::new(folder.path(), &support_pipeline());
+    system.start(&["one"]);
+    eventually("ready", Duration::from_secs(60), || system.instances[0].is_ready());
+    let writer = system.kafka.writer();
+    // The topic's own delay: two seconds from an event to its record.
+    let options = SimulatorOptions {
+        disorder: Span::seconds(2),
+        ..clean(now_micros(), 400)
+    };
+    Traffic::new(seed(3), options).write(&writer, 2_000);
+    let quiet_since = Instant::now();
+    let expected = Expected::of(&system.input());
+    settle(&expected, &mut system.collector);
+    let took = quiet_since.elapsed();
+    // idle_after, out_of_order, the delay, the window, and three seconds.
+    let limit = Duration::from_secs(5 + 5 + 2 + 10 + 3);
+    eprintln!("the last window was shown {took:?} after the last record");
+    assert!(took <= limit, "the last window took {took:?}, more than {limit:?}");
+    assert_eq!(system.collector.points().sum(oracle::LATE), 0);
+    system.stop();
+}
+
+#[test]
+fn a_hundred_thousand_live_series_are_restored_in_seconds() {
+    let _turn = my_turn();
+    const SERIES: usize = 100_000;
+    let folder = folder();
+    let kafka = Kafka::start();
+    let mut collector = Collector::start(folder.path());
+    kafka.create_topic("visits", PARTITIONS, &[]);
+    let pipeline = folder.path().join("visits.yaml");
+    std::fs::write(
+        &pipeline,
+        "pipeline: visits\n\
+         sources:\n  visits: { topic: visits, time: /timestamp, idle_after: 1s, out_of_order: 1s }\n\
+         metrics:\n  visits_total:\n    count: visits\n    labels: { visitor: /visitor }\n    window: 1s\n    max_series: 40000\n",
+    )
+    .expect("a pipeline");
+    let application =
+        common::instance::Application::new(folder.path(), &pipeline, &kafka.bootstrap(), &collector.endpoint());
+    let mut instance = application.start("one");
+    let writer = kafka.writer();
+    let visit = |visitor: usize| Write {
+        topic: "visits".to_owned(),
+        partition: visitor as u32 % PARTITIONS,
+        value: Some(
+            format!(
+                r#"{{"timestamp": "{}", "visitor": "visitor-{visitor}"}}"#,
+                stamp(now_micros())
+            )
+            .into_bytes(),
+        ),
+        ..Write::default()
+    };
+    (0..SERIES).for_each(|visitor| writer.write(&visit(visitor)));
+    writer.flush();
+    let shown = |collector: &mut Collector, count: usize| {
+        let points = collector.points();
+        let (series, sum) = (points.counts("visits_total").len(), points.sum("visits_total"));
+        if (series, sum) == (SERIES, count as i64) {
+            Ok(())
+        } else {
+            Err(format!("{series} series, {sum} visits"))
+        }
+    };
+    eventually("every series is shown", Duration::from_secs(120), || {
+        shown(&mut collector, SERIES)
+    });
+    instance.kill();
+    let group = format!("{}-gauge", application.id);
+    let topic = format!("{}-gauge-repartition", application.id);
+    let offsets = || {
+        kafka
+            .committed(&group, &topic)
+            .into_iter()
+            .map(|commit| commit.map_or(-1, |(offset, _)| offset))
+    };
+    let before: Vec<i64> = offsets().collect();
+    let began = Instant::now();
+    instance.resume();
+    // A gauge partition commits only with its state in place.
+    eventually("the state is back", Duration::from_secs(60), || {
+        let now: Vec<i64> = offsets().collect();
+        if now.iter().zip(&before).all(|(now, before)| now > before) {
+            Ok(())
+        } else {
+            Err(format!("{before:?}, {now:?}"))
+        }
+    });
+    let took = began.elapsed();
+    eprintln!("{SERIES} live series restored {took:?} after the start of the process");
+    (0..SERIES)
+        .step_by(100)
+        .for_each(|visitor| writer.write(&visit(visitor)));
+    writer.flush();
+    eventually("counting goes on", Duration::from_secs(60), || {
+        shown(&mut collector, SERIES + SERIES / 100)
+    });
+    check_promises(collector.points());
+    instance.stop();
+    assert!(took < Duration::from_secs(10), "restoring took {took:?}");
+}
+
+#[test]
+fn a_record_of_raw_is_counted_by_its_channel() {
+    // The oracle itself, on one record that can be checked by eye.
+    let value = br#"{"event_id": "1", "timestamp": "2026-11-22T14:00:00.25", "producer_id": "p", "data": {"channel": "email"}}"#;
+    let record = common::kafka::Stored {
+        topic: RAW.to_owned(),
+        partition: 0,
+        offset: 0,
+        key: None,
+        value: Some(value.to_vec()),
+        timestamp: 1_795_356_000_350,
+        appended: true,
+        headers: Default::default(),
+    };
+    let expected = Expected::of(&[record]);
+    assert_eq!(
+        expected.of_counter(oracle::MESSAGES),
+        [(oracle::labels(&[("channel_type", "email")]), 1)].into()
+    );
+    assert_eq!(expected.total(oracle::BYTES), value.len() as i64);
+    let latency = expected.latencies.values().next().expect("one");
+    assert_eq!((latency.count, latency.sum_micros, latency.buckets[4]), (1, 100_000, 1));
+}
