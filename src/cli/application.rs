@@ -62,6 +62,7 @@ impl Application {
     pub fn group(&self, stage: Stage) -> String {
         match stage {
             Stage::Tap => self.id.clone(),
+            Stage::Correlate => format!("{}-correlate", self.id),
             Stage::Gauge => format!("{}-gauge", self.id),
             Stage::Export => format!("{}-otlp-metrics", self.id),
         }
@@ -197,6 +198,7 @@ impl WorkerSetup {
 pub fn stage_name(stage: Stage) -> &'static str {
     match stage {
         Stage::Tap => "tap",
+        Stage::Correlate => "correlate",
         Stage::Gauge => "gauge",
         Stage::Export => "export",
     }

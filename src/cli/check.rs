@@ -395,6 +395,7 @@ impl Report<'_> {
 fn kind(kind: &Kind) -> String {
     match kind {
         Kind::Count | Kind::Sum => "counter".to_owned(),
+        Kind::Level(_) => "gauge".to_owned(),
         Kind::Explicit { bounds } => format!("histogram, {} buckets,", bounds.len() + 1),
         Kind::Exponential { max_buckets } => format!("exponential histogram, up to {max_buckets} buckets,"),
     }

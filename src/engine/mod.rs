@@ -4,9 +4,11 @@
 
 pub mod codec;
 pub mod gauge;
+pub mod keyed;
 pub mod plan;
 pub mod series;
 pub mod sketch;
+mod sources;
 pub mod tap;
 pub mod task;
 pub mod time;

@@ -179,6 +179,7 @@ impl<'d> Builder<'d, '_> {
                     pipeline,
                     when,
                     recipes,
+                    emits: Vec::new(),
                 });
             }
         }
@@ -189,6 +190,7 @@ impl<'d> Builder<'d, '_> {
                     pipeline,
                     when: None,
                     recipes,
+                    emits: Vec::new(),
                 });
             }
         }
@@ -405,6 +407,7 @@ impl<'d> Builder<'d, '_> {
             pipelines,
             metrics: self.metrics,
             topics,
+            ..Plan::default()
         };
         Built {
             plan,

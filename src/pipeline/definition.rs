@@ -13,7 +13,7 @@
 use serde_json::{Value as Json, json};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::engine::plan::{Kind, TimeFormat};
+use crate::engine::plan::{Kind, Merge, TimeFormat};
 use crate::engine::series::DefinitionHash;
 use crate::engine::time::Span;
 
@@ -68,6 +68,8 @@ impl Definition<'_> {
         let kind = match self.kind {
             Kind::Count => json!(["count"]),
             Kind::Sum => json!(["sum"]),
+            Kind::Level(Merge::Sum) => json!(["level", "sum"]),
+            Kind::Level(Merge::Max) => json!(["level", "max"]),
             Kind::Explicit { bounds } => json!(["explicit", bounds]),
             Kind::Exponential { max_buckets } => json!(["exponential", max_buckets]),
         };

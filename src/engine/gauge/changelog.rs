@@ -13,11 +13,11 @@ use prost::Message;
 use super::definitions::Definition;
 use super::samples::Counter;
 use super::series::Series;
-use super::sources::Sources;
 use crate::engine::codec::{self, CodecError, FORMAT};
-use crate::engine::plan::Kind;
+use crate::engine::plan::{Kind, Merge};
 use crate::engine::series::DefinitionHash;
 use crate::engine::sketch::Partial;
+use crate::engine::sources::Sources;
 use crate::engine::time::{EventTime, WallTime, Watermark};
 use crate::engine::window::WindowEnd;
 
@@ -122,7 +122,7 @@ struct DefinitionRecord {
     unit: String,
     #[prost(string, repeated, tag = "6")]
     labels: Vec<String>,
-    /// 0 count, 1 sum, 2 explicit, 3 exponential.
+    /// 0 count, 1 sum, 2 explicit, 3 exponential, 4 level by sum, 5 level by maximum.
     #[prost(uint32, tag = "7")]
     kind: u32,
     #[prost(sint64, repeated, tag = "8")]
@@ -222,6 +222,8 @@ impl DefinitionRecord {
             Kind::Sum => (1, Vec::new(), 0),
             Kind::Explicit { bounds } => (2, bounds.clone(), 0),
             Kind::Exponential { max_buckets } => (3, Vec::new(), u32::from(*max_buckets)),
+            Kind::Level(Merge::Sum) => (4, Vec::new(), 0),
+            Kind::Level(Merge::Max) => (5, Vec::new(), 0),
         };
         Self {
             hash: hash.0,
@@ -246,6 +248,8 @@ impl DefinitionRecord {
             3 => Kind::Exponential {
                 max_buckets: u16::try_from(self.max_buckets).ok()?,
             },
+            4 => Kind::Level(Merge::Sum),
+            5 => Kind::Level(Merge::Max),
             _ => return None,
         };
         Some(Definition {

@@ -9,7 +9,7 @@ mod definitions;
 mod request;
 mod samples;
 mod series;
-mod sources;
+
 mod stage;
 
 pub use definitions::Definition;

@@ -200,7 +200,7 @@ fn text(key: &str, value: &str) -> KeyValue {
 fn data_of(definition: &Definition, shape: Shape, attributes: &[KeyValue], point: &Point) -> Metric {
     let cumulative = AggregationTemporality::Cumulative as i32;
     let data = match (&definition.kind, shape) {
-        (Kind::Count | Kind::Sum, Shape::Gauge) => metric::Data::Gauge(Gauge {
+        (Kind::Count | Kind::Sum, Shape::Gauge) | (Kind::Level(_), _) => metric::Data::Gauge(Gauge {
             data_points: vec![number(attributes, point, false)],
         }),
         (Kind::Count | Kind::Sum, Shape::Cumulative) => metric::Data::Sum(Sum {
