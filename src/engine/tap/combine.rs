@@ -63,6 +63,14 @@ impl Amount {
             (Amount::Value(value), _) => value,
         }
     }
+
+    /// What [`Amount::of_kind`] made a number of.
+    pub(in crate::engine) fn from_number(number: i64, kind: &Kind) -> Self {
+        match kind {
+            Kind::Count => Amount::Things(u64::try_from(number).unwrap_or(0)),
+            _ => Amount::Value(number),
+        }
+    }
 }
 
 // === impl Combiner ===
