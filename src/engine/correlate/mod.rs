@@ -26,7 +26,7 @@ mod stage;
 mod table;
 
 pub use pressure::{JoinPressure, Pressure};
-pub use stage::{CorrelateOptions, CorrelateStage};
+pub use stage::{CorrelateOptions, CorrelateStage, RETIRED_TOTAL};
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 //! state counts; after a restore it must equal the committed offset, else the stage stops.
 //!
 //! Keys: `p` (the partition), `s` + definition (8 bytes, big endian) + series key, `c` + metric name + 0 + series key (a
-//! counter that its sender keeps).
+//! counter that its sender keeps), `l` + definition + series key (a level).
 
 use std::collections::BTreeMap;
 
@@ -29,19 +29,15 @@ pub enum Key<'a> {
     Partition,
     Series(DefinitionHash, &'a [u8]),
     Counter(&'a str, &'a [u8]),
+    Level(DefinitionHash, &'a [u8]),
 }
 
 impl<'a> Key<'a> {
     pub fn write(self) -> Vec<u8> {
         match self {
             Key::Partition => PARTITION_KEY.to_vec(),
-            Key::Series(definition, key) => {
-                let mut bytes = Vec::with_capacity(9 + key.len());
-                bytes.push(b's');
-                bytes.extend_from_slice(&definition.0.to_be_bytes());
-                bytes.extend_from_slice(key);
-                bytes
-            }
+            Key::Series(definition, key) => of_definition(b's', definition, key),
+            Key::Level(definition, key) => of_definition(b'l', definition, key),
             Key::Counter(metric, key) => {
                 let mut bytes = Vec::with_capacity(2 + metric.len() + key.len());
                 bytes.push(b'c');
@@ -57,9 +53,13 @@ impl<'a> Key<'a> {
         let (kind, rest) = bytes.split_first()?;
         match kind {
             b'p' if rest.is_empty() => Some(Key::Partition),
-            b's' => {
+            b's' | b'l' => {
                 let (definition, key) = rest.split_first_chunk::<8>()?;
-                Some(Key::Series(DefinitionHash(u64::from_be_bytes(*definition)), key))
+                let definition = DefinitionHash(u64::from_be_bytes(*definition));
+                Some(match kind {
+                    b's' => Key::Series(definition, key),
+                    _ => Key::Level(definition, key),
+                })
             }
             b'c' => {
                 let end = rest.iter().position(|byte| *byte == 0)?;
@@ -68,6 +68,14 @@ impl<'a> Key<'a> {
             _ => None,
         }
     }
+}
+
+fn of_definition(kind: u8, definition: DefinitionHash, key: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(9 + key.len());
+    bytes.push(kind);
+    bytes.extend_from_slice(&definition.0.to_be_bytes());
+    bytes.extend_from_slice(key);
+    bytes
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -342,6 +350,7 @@ mod tests {
             Key::Partition,
             Key::Series(DefinitionHash(7), b"\x01a"),
             Key::Counter("m", b"\x00\x01a"),
+            Key::Level(DefinitionHash(7), b""),
         ] {
             assert_eq!(Key::read(&key.write()), Some(key));
         }

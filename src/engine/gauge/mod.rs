@@ -6,11 +6,14 @@
 
 mod changelog;
 mod definitions;
+mod levels;
 mod request;
 mod samples;
 mod series;
-
 mod stage;
 
 pub use definitions::Definition;
 pub use stage::{GaugeOptions, GaugeStage};
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@
 //! - partials behind the watermark of the last seal are late; what arrives between seals is on time as long as its window
 //!   has not been shown;
 //! - partials of an unknown definition hold the partition (see `definitions`);
+//! - a metric that a join fills waits for the join's tasks, one in each partition, and for nothing else;
 //! - beyond `max_series` a new series is not made: its partials go to the overflow series of the metric.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,10 +17,11 @@ use prost::Message;
 
 use super::changelog::{self, Key, PartitionRecord};
 use super::definitions::{Definition, Definitions, Standing};
+use super::levels::Levels;
 use super::request::{Freezer, OVERFLOW_KEY, Shape};
 use super::samples::Counter;
 use super::series::{Closing, Point, Series, merge};
-use crate::engine::codec::{Batch, Pack, Sample};
+use crate::engine::codec::{Batch, Level, Pack, Sample};
 use crate::engine::plan::{Kind, Metric, MetricIx, Plan};
 use crate::engine::series::{DefinitionHash, SeriesKey, partition_of};
 use crate::engine::sketch::Partial;
@@ -32,7 +34,7 @@ use crate::engine::window::WindowEnd;
 #[derive(Clone, Debug)]
 pub struct GaugeOptions {
     pub application: String,
-    /// Partitions of the gauge's repartition topic.
+    /// Partitions of every repartition topic: of the gauge's, and so of the tasks of each join.
     pub partitions: u32,
     /// Windows older than this are shown at the oldest time that receivers take.
     pub max_backdate: Span,
@@ -61,6 +63,11 @@ struct GaugeTask {
     definitions: Definitions,
     /// By metric index.
     metrics: Vec<MetricState>,
+    /// By metric index: what the tasks of the join that fills it are called.
+    edges: Vec<Option<String>>,
+    levels: Levels,
+    /// Changelog keys of levels that the plan no longer has.
+    ended_levels: Vec<Vec<u8>>,
     /// Series of definitions that are no longer live, to be ended at the next seal.
     ended: Vec<(DefinitionHash, Vec<u8>, Series)>,
     /// Counters that tasks elsewhere keep, and this task's own, by metric and key.
@@ -111,6 +118,11 @@ impl OpenTask for GaugeStage {
             sources: Sources::default(),
             definitions: Definitions::of_plan(&self.plan),
             metrics: self.plan.metrics.iter().map(|_| MetricState::new()).collect(),
+            edges: (0..self.plan.metrics.len())
+                .map(|index| Some(self.plan.joins[self.plan.join_of(MetricIx(index))?.0].edge()))
+                .collect(),
+            levels: Levels::default(),
+            ended_levels: Vec::new(),
             ended: Vec::new(),
             counters: BTreeMap::new(),
             retired: BTreeMap::new(),
@@ -174,13 +186,13 @@ impl GaugeTask {
         let pack = Pack::read(value)
             .map_err(|error| Halt::Stop(format!("offset {} of the gauge's input: {error}", record.offset)))?;
         for batch in &pack.batches {
-            for metric in &batch.metrics {
-                let hash = DefinitionHash(metric.definition);
-                if self.definitions.standing(hash, &self.plan) == Standing::Unknown {
+            let of_partials = batch.metrics.iter().map(|metric| metric.definition);
+            for definition in of_partials.chain(batch.levels.iter().map(|level| level.definition)) {
+                if self.definitions.standing(DefinitionHash(definition), &self.plan) == Standing::Unknown {
                     return Err(Halt::Hold(format!(
-                        "partials of metric definition {:016x} from {}/{}: this instance's pipelines have never had it; \
-                         waiting for an instance that does (a rolling upgrade that is still under way?)",
-                        metric.definition, batch.topic, batch.partition
+                        "partials of metric definition {definition:016x} from {}/{}: this instance's pipelines have never had \
+                         it; waiting for an instance that does (a rolling upgrade that is still under way?)",
+                        batch.topic, batch.partition
                     )));
                 }
             }
@@ -223,11 +235,24 @@ impl GaugeTask {
                 }
             }
         }
+        for level in batch.levels {
+            self.take_level(level, &batch.topic, batch.partition);
+        }
         for sample in batch.samples {
             self.take_sample(sample, WallTime(batch.sealed_at));
         }
         let watermark = batch.watermark.map(|micros| Watermark(EventTime(micros)));
         self.sources.hear(&batch.topic, batch.partition, batch.epoch, watermark);
+    }
+
+    /// Levels are of one moment: what another definition or another join says of it is of no use.
+    fn take_level(&mut self, level: Level, topic: &str, partition: u32) {
+        let standing = self.definitions.standing(DefinitionHash(level.definition), &self.plan);
+        if let Standing::Live(metric) = standing
+            && self.edges[metric.0].as_deref().is_none_or(|edge| edge == topic)
+        {
+            self.levels.take(metric, level.key, topic, partition, level.value);
+        }
     }
 
     fn take_sample(&mut self, sample: Sample, at: WallTime) {
@@ -261,6 +286,14 @@ impl GaugeTask {
                 let counter = changelog::read_counter(value).map_err(|error| corrupt(&error.to_string()))?;
                 self.counters.insert((metric.to_owned(), key.to_vec()), counter);
             }
+            Key::Level(hash, series) => match self.definitions.standing(hash, &self.plan) {
+                Standing::Live(metric) => {
+                    let edge = self.edges[metric.0].as_deref();
+                    let restored = self.levels.restore(metric, series, value, edge);
+                    restored.map_err(|error| corrupt(&error.to_string()))?;
+                }
+                _ => self.ended_levels.push(key.write()),
+            },
             // Compaction leaves the newest partition record, which knows all definitions, behind older series.
             Key::Series(hash, key) => {
                 self.waiting.insert((hash, key.to_vec()), value.to_vec());
@@ -278,6 +311,8 @@ impl GaugeTask {
             Key::Series(hash, key) => {
                 self.waiting.remove(&(hash, key.to_vec()));
             }
+            // Deleted only when the plan no longer has it: it may be on the list twice.
+            Key::Level(..) => self.ended_levels.retain(|ended| *ended != key.write()),
         }
     }
 
@@ -326,7 +361,7 @@ impl GaugeTask {
                 )));
             }
         }
-        self.touched |= !self.ended.is_empty();
+        self.touched |= !self.ended.is_empty() || !self.ended_levels.is_empty();
         Ok(())
     }
 
@@ -337,6 +372,8 @@ impl GaugeTask {
             self.show_metric(index, freezer, changelog);
         }
         self.show_counters(freezer, changelog);
+        self.levels.show(&self.plan, self.now, freezer, changelog);
+        changelog.extend(self.ended_levels.drain(..).map(|key| (key, None)));
     }
 
     fn show_metric(
@@ -353,7 +390,11 @@ impl GaugeTask {
             .iter()
             .filter_map(|topic| plan.topics.get(*topic))
             .map(|topic| topic.topic.as_str());
-        let watermark = self.sources.watermark_of(topics).max(state.shown);
+        let heard = match &self.edges[index] {
+            Some(edge) => self.sources.watermark_of_join(edge, self.options.partitions),
+            None => self.sources.watermark_of(topics),
+        };
+        let watermark = heard.max(state.shown);
         if let Some(watermark) = watermark {
             let oldest = metric
                 .window
@@ -579,6 +620,7 @@ const BUILT_IN_LATE: &str = "streamgauge_late_records_total";
 const BUILT_IN_SERIES: &str = "streamgauge_series";
 const BUILT_IN_OVERFLOW: &str = "streamgauge_overflow_records_total";
 const BUILT_IN_RETIRED: &str = "streamgauge_retired_records_total";
+const BUILT_IN_RETIRED_KEYED: &str = crate::engine::correlate::RETIRED_TOTAL;
 const BUILT_IN_WATERMARK_LAG: &str = "streamgauge_watermark_lag_seconds";
 /// The ledger's outcomes, sampled by the taps.
 pub const BUILT_IN_RECORDS: &str = "streamgauge_records_total";
@@ -615,6 +657,12 @@ fn built_in(name: &str) -> Option<(Definition, Shape)> {
             "{record}",
             Shape::Cumulative,
             &["metric", "partition"],
+        ),
+        BUILT_IN_RETIRED_KEYED => (
+            "Records on their way to joins that the pipelines no longer have",
+            "{record}",
+            Shape::Cumulative,
+            &["join", "partition"],
         ),
         BUILT_IN_WATERMARK_LAG => (
             "Wall time minus the watermark of an input partition",
