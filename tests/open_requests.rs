@@ -73,6 +73,7 @@ fn plan() -> Plan {
                     measure: Measure::Unanswered,
                     labels: vec![channel],
                 }],
+                journeys: None,
             }),
         }],
     }
@@ -80,6 +81,7 @@ fn plan() -> Plan {
 
 fn open(at: Open<'_>) -> Box<dyn Task> {
     let options = CorrelateOptions {
+        application: "app".into(),
         partitions: 6,
         max_entries: 2_000_000,
     };

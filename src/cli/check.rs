@@ -366,6 +366,7 @@ impl Report<'_> {
         match from {
             LabelFrom::Const(value) => format!("\"{}\"", self.mask(value)),
             LabelFrom::Topic => "the record's topic".to_owned(),
+            LabelFrom::Offset => "the offset".to_owned(),
             LabelFrom::Partition => "the record's partition".to_owned(),
             LabelFrom::Field {
                 pointer,

@@ -15,10 +15,12 @@ use super::time::Span;
 use super::window::WindowSize;
 
 mod join;
+mod journey;
 
 pub use join::{
     Ask, Emit, Join, JoinIx, JoinedLabel, KeyFrom, Latest, MAX_KEY_BYTES, Measure, Measured, Operator, Respond, Side,
 };
+pub use journey::{Attribute, AttributeFrom, Journeys, Sampling, SpanFrom};
 
 /// Index into [`Plan::metrics`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,6 +132,8 @@ pub enum LabelFrom {
     Topic,
     /// The record's own partition, in decimal.
     Partition,
+    /// The record's own offset, in decimal: for spans, and for no metric.
+    Offset,
     /// A computed label; must give text, a number or a boolean. Null becomes `otherwise`, as with a field.
     Expr {
         expr: Expr,

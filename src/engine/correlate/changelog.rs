@@ -5,16 +5,18 @@
 //! nothing changes it before, so it is written once and deleted once. The partition's record names the input offset up to
 //! which all of it counts; after a restore it must equal the committed offset, else the stage stops.
 //!
-//! Keys: `p` (the partition), `k` + join (8 bytes) + key (16 bytes), `w` or `a` (waiting, answered) + join + number (8
-//! bytes). A key's record: format, state, time and count as varints, then what is carried.
+//! Keys: `p` (the partition), `k` or `t` (a key, the steps of its journey) + join (8 bytes) + key (16 bytes), `w` or `a`
+//! (waiting, answered) + join + number (8 bytes). A key's record: format, state, time and count as varints, then what is carried.
 
 use prost::Message;
 use std::collections::BTreeMap;
 
-use super::carried::CarriedIx;
+use super::carried::{Carried, CarriedIx};
 use super::table::{Known, State};
+use super::trail::{Step, Trail};
 use crate::engine::codec::{CodecError, FORMAT, KeyedRecords};
 use crate::engine::keyed::{KeyHash, KeyedRecord, Packer, push_varint, take_varint, unzigzag, zigzag};
+use crate::engine::plan::Side;
 use crate::engine::series::DefinitionHash;
 use crate::engine::sources::Sources;
 use crate::engine::time::{EventTime, Watermark};
@@ -27,6 +29,7 @@ pub(super) type Written = (Vec<u8>, Option<Vec<u8>>);
 pub(super) enum Key {
     Partition,
     Entry(DefinitionHash, KeyHash),
+    Trail(DefinitionHash, KeyHash),
     Chunk(ChunkKind, DefinitionHash, u64),
 }
 
@@ -86,6 +89,26 @@ struct ChunkRecord {
     records: Vec<KeyedRecords>,
 }
 
+#[derive(Clone, PartialEq, Message)]
+struct TrailRecord {
+    #[prost(uint32, tag = "1")]
+    format: u32,
+    #[prost(message, repeated, tag = "2")]
+    steps: Vec<StepRecord>,
+    #[prost(uint64, tag = "3")]
+    left_out: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StepRecord {
+    #[prost(sint64, tag = "1")]
+    time: i64,
+    #[prost(uint32, tag = "2")]
+    side: u32,
+    #[prost(bytes = "vec", tag = "3")]
+    carried: Vec<u8>,
+}
+
 /// Keys of one seal on their way into chunks.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
@@ -116,10 +139,14 @@ impl Key {
         };
         match kind {
             b'p' if rest.is_empty() => Some(Key::Partition),
-            b'k' => {
+            b'k' | b't' => {
                 let (definition, key) = rest.split_first_chunk::<8>()?;
+                let definition = DefinitionHash(u64::from_be_bytes(*definition));
                 let key = KeyHash::from_bytes(key.try_into().ok()?);
-                Some(Key::Entry(DefinitionHash(u64::from_be_bytes(*definition)), key))
+                Some(match kind {
+                    b'k' => Key::Entry(definition, key),
+                    _ => Key::Trail(definition, key),
+                })
             }
             b'w' => chunk(ChunkKind::Waiting),
             b'a' => chunk(ChunkKind::Answered),
@@ -133,8 +160,16 @@ pub(super) fn partition_key() -> Vec<u8> {
 }
 
 pub(super) fn entry_key(definition: DefinitionHash, key: KeyHash) -> Vec<u8> {
+    of_key(b'k', definition, key)
+}
+
+pub(super) fn trail_key(definition: DefinitionHash, key: KeyHash) -> Vec<u8> {
+    of_key(b't', definition, key)
+}
+
+fn of_key(kind: u8, definition: DefinitionHash, key: KeyHash) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(25);
-    bytes.push(b'k');
+    bytes.push(kind);
     bytes.extend_from_slice(&definition.0.to_be_bytes());
     bytes.extend_from_slice(&key.to_bytes());
     bytes
@@ -207,6 +242,35 @@ pub(super) fn read_entry(bytes: &[u8]) -> Result<(Known, &[u8]), CodecError> {
         carried: CarriedIx(0),
     };
     Ok((known, rest))
+}
+
+pub(super) fn write_trail(trail: &Trail, carried: &Carried) -> Vec<u8> {
+    let steps = trail.steps.iter().map(|step| StepRecord {
+        time: step.time.0,
+        side: step.side.0.into(),
+        carried: carried.get(step.carried).to_vec(),
+    });
+    let record = TrailRecord {
+        format: FORMAT,
+        steps: steps.collect(),
+        left_out: trail.left_out,
+    };
+    record.encode_to_vec()
+}
+
+/// The steps of a journey; what they carry is held.
+pub(super) fn read_trail(bytes: &[u8], carried: &mut Carried) -> Result<Trail, CodecError> {
+    let record = TrailRecord::decode(bytes).map_err(|error| CodecError::Corrupt(error.to_string()))?;
+    checked(record.format)?;
+    let steps = record.steps.iter().map(|step| Step {
+        time: EventTime(step.time),
+        side: Side(u16::try_from(step.side).unwrap_or(u16::MAX)),
+        carried: carried.hold(&step.carried),
+    });
+    Ok(Trail {
+        steps: steps.collect(),
+        left_out: record.left_out,
+    })
 }
 
 // === impl Entries ===
@@ -309,6 +373,7 @@ mod tests {
         let (join, key) = (DefinitionHash(7), KeyHash::of(b"c0ffee"));
         assert_eq!(Key::read(&partition_key()), Some(Key::Partition));
         assert_eq!(Key::read(&entry_key(join, key)), Some(Key::Entry(join, key)));
+        assert_eq!(Key::read(&trail_key(join, key)), Some(Key::Trail(join, key)));
         for kind in [ChunkKind::Waiting, ChunkKind::Answered] {
             assert_eq!(Key::read(&chunk_key(kind, join, 9)), Some(Key::Chunk(kind, join, 9)));
         }

@@ -8,14 +8,16 @@
 
 use super::carried::{Carried, CarriedIx};
 use super::changelog::{self, ChunkKind, Entries, Written};
+use super::journey::Spans;
 use super::latest;
 use super::pending::{Event, Pending};
 use super::respond;
 use super::shown::Shown;
 use super::table::{Change, Known, State, Table};
+use super::trail::Trails;
 use crate::engine::codec::{CodecError, KeyedRecords, Level, MetricPartials};
 use crate::engine::keyed::{KeyHash, Packed};
-use crate::engine::plan::{Join, Kind, Measure, MetricIx, Operator, Plan, Side};
+use crate::engine::plan::{Join, Journeys, Kind, Measure, MetricIx, Operator, Plan, Side};
 use crate::engine::series::{SeriesKey, partition_of, push_value};
 use crate::engine::tap::combine::{Amount, Combiner};
 use crate::engine::time::{EventTime, Span, Watermark};
@@ -29,6 +31,8 @@ pub(super) struct JoinState {
     carried: Carried,
     pending: Pending,
     combiner: Combiner,
+    trails: Trails,
+    spans: Spans,
     /// Records of this seal as they came; those that still wait at its end are written.
     arrived: Vec<(EventTime, KeyedRecords)>,
     arrived_bytes: usize,
@@ -43,34 +47,41 @@ pub(super) struct JoinState {
 pub(super) struct Ground<'a> {
     pub table: &'a mut Table,
     pub carried: &'a mut Carried,
+    pub trails: &'a mut Trails,
+    pub spans: &'a mut Spans,
     pub shown: Shown<'a>,
 }
 
 // === impl JoinState ===
 
 impl JoinState {
+    pub(super) fn new(application: &str, plan: &Plan, join: &Join) -> Self {
+        let pipeline = journeys_of(join).and_then(|journeys| plan.pipelines.get(journeys.pipeline));
+        Self {
+            spans: Spans::new(application, pipeline.map_or("", String::as_str)),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn decided(&self) -> Option<Watermark> {
         self.decided
     }
 
-    /// Keys and undecided records.
+    /// Keys, undecided records and the steps of journeys.
     pub(super) fn entries(&self) -> usize {
-        self.table.len() + self.pending.len()
+        self.table.len() + self.pending.len() + self.trails.len()
     }
 
     /// Bytes that a seal would write, roughly.
     pub(super) fn weight(&self) -> usize {
-        self.arrived_bytes + self.combiner.weight() + self.table.changes() * 48
+        let changes = self.table.changes() * 48 + self.trails.changes() * 256;
+        self.arrived_bytes + self.combiner.weight() + self.spans.weight() + changes
     }
 
     /// What can be wrong with records, before any is taken.
     pub(super) fn check(join: &Join, records: &KeyedRecords) -> Result<usize, CodecError> {
         let corrupt = |what: &str| CodecError::Corrupt(format!("records for {} {what}", join.name));
-        let sides = match &join.operator {
-            Operator::Respond(_) => 2,
-            Operator::Latest(latest) => latest.asks.len() + 1,
-        };
-        if records.side as usize >= sides {
+        if records.side as usize >= join.sides() {
             return Err(corrupt("of a side that it does not have"));
         }
         let mut count = 0;
@@ -176,6 +187,10 @@ impl JoinState {
                 )),
             }
         }
+        for (key, trail) in self.trails.drain_changes() {
+            let value = trail.map(|trail| changelog::write_trail(trail, &self.carried));
+            changelog.push((changelog::trail_key(join.definition, key), value));
+        }
         let decided = self.decided;
         let is_over = |time: EventTime| decided.is_some_and(|decided| time <= decided.0);
         let arrived = std::mem::take(&mut self.arrived).into_iter();
@@ -214,6 +229,20 @@ impl JoinState {
             self.carried.release(before);
         }
         Ok(())
+    }
+
+    /// The steps of one key, as the changelog has them; `None`: they are gone.
+    pub(super) fn restore_trail(&mut self, key: KeyHash, value: Option<&[u8]>) -> Result<(), CodecError> {
+        let trail = value.map(|value| changelog::read_trail(value, &mut self.carried));
+        for step in self.trails.restore(key, trail.transpose()?).steps {
+            self.carried.release(step.carried);
+        }
+        Ok(())
+    }
+
+    /// The spans of journeys that are over, as requests.
+    pub(super) fn freeze(&mut self, application: &str, plan: &Plan, join: &Join) -> Vec<Vec<u8>> {
+        journeys_of(join).map_or(Vec::new(), |journeys| self.spans.freeze(application, plan, journeys))
     }
 
     /// Every key of its own record is there; the chunks follow, with the watermark up to which all was decided.
@@ -280,6 +309,8 @@ impl JoinState {
         let ground = Ground {
             table: &mut self.table,
             carried: &mut self.carried,
+            trails: &mut self.trails,
+            spans: &mut self.spans,
             shown: Shown {
                 plan,
                 combiner: &mut self.combiner,
@@ -330,5 +361,12 @@ impl JoinState {
             .collect();
         self.levels = levels;
         changed
+    }
+}
+
+fn journeys_of(join: &Join) -> Option<&Journeys> {
+    match &join.operator {
+        Operator::Respond(respond) => respond.journeys.as_ref(),
+        Operator::Latest(_) => None,
     }
 }

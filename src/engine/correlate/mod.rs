@@ -17,6 +17,7 @@
 mod carried;
 mod changelog;
 mod join;
+mod journey;
 mod latest;
 mod pending;
 mod pressure;
@@ -24,6 +25,7 @@ mod respond;
 mod shown;
 mod stage;
 mod table;
+mod trail;
 
 pub use pressure::{JoinPressure, Pressure};
 pub use stage::{CorrelateOptions, CorrelateStage, RETIRED_TOTAL};

@@ -13,20 +13,25 @@
 //! Edges:
 //! - a response exactly at the bound answers; a response at the request's own time took no time;
 //! - of several early responses the first is the negative one, the others are second ones, at the request's time;
+//! - a step of a journey belongs to the key while it is open; others belong to none;
 //! - once a request is unanswered its key is not known: a response that comes later still is unmatched.
 
+use super::carried::CarriedIx;
 use super::join::Ground;
+use super::journey::{self, Journey};
 use super::pending::Event;
 use super::table::{EntryIx, Known, State};
-use crate::engine::plan::{Measure, Respond, Side};
+use super::trail::Step;
+use crate::engine::keyed::KeyHash;
+use crate::engine::plan::{JoinedLabel, Measure, Respond, Side};
 use crate::engine::tap::combine::Amount;
 use crate::engine::time::{EventTime, Span, Watermark};
 
 /// Who a measure is about: what the request and the response carry, as far as there are any.
 #[derive(Clone, Copy)]
 struct Pair {
-    request: Option<super::carried::CarriedIx>,
-    response: Option<super::carried::CarriedIx>,
+    request: Option<CarriedIx>,
+    response: Option<CarriedIx>,
 }
 
 /// Takes one record of the join.
@@ -37,6 +42,10 @@ pub(super) fn take(respond: &Respond, event: Event, ground: &mut Ground<'_>) {
     {
         end(respond, entry, ground);
         known = None;
+    }
+    if event.side > Side::RESPONSE {
+        take_step(known, event, ground);
+        return;
     }
     let Some(entry) = known else {
         let state = if event.side == Side::REQUEST {
@@ -74,6 +83,8 @@ pub(super) fn take(respond: &Respond, event: Event, ground: &mut Ground<'_>) {
                 let more = Amount::Things(u64::from(count) - 1);
                 show(respond, Measure::Second, event.time, pair, more, ground);
             }
+            let early = Some((time, carried));
+            finish(respond, event.key, (event.time, event.carried), early, time, ground);
             let before = ground.table.change(entry, answered(event.carried));
             ground.carried.release(before);
             return;
@@ -92,6 +103,8 @@ pub(super) fn take(respond: &Respond, event: Event, ground: &mut Ground<'_>) {
             State::Open => {
                 let took = Amount::Value(event.time.0.saturating_sub(time.0));
                 show(respond, Measure::ResponseTime, event.time, pair, took, ground);
+                let response = Some((event.time, event.carried));
+                finish(respond, event.key, (time, carried), response, event.time, ground);
                 // The key goes on with what its request carried.
                 ground.table.change(entry, answered(carried));
             }
@@ -137,6 +150,7 @@ fn end_of(respond: &Respond, known: Known) -> EventTime {
 
 /// The key's time is over.
 fn end(respond: &Respond, entry: EntryIx, ground: &mut Ground<'_>) {
+    let key = ground.table.key_of(entry);
     let known = ground.table.remove(entry);
     let at = end_of(respond, known);
     match known.state {
@@ -146,6 +160,7 @@ fn end(respond: &Respond, entry: EntryIx, ground: &mut Ground<'_>) {
                 response: None,
             };
             show(respond, Measure::Unanswered, at, pair, Amount::Things(1), ground);
+            finish(respond, key, (known.time, known.carried), None, at, ground);
         }
         State::Early => {
             let pair = Pair {
@@ -158,6 +173,55 @@ fn end(respond: &Respond, entry: EntryIx, ground: &mut Ground<'_>) {
         State::Answered | State::Version => {}
     }
     ground.carried.release(known.carried);
+}
+
+/// A record that carries the key on the way.
+fn take_step(known: Option<EntryIx>, event: Event, ground: &mut Ground<'_>) {
+    let is_open = known.is_some_and(|entry| ground.table.get(entry).state == State::Open);
+    let step = Step {
+        time: event.time,
+        side: event.side,
+        carried: event.carried,
+    };
+    if !is_open || !ground.trails.add(event.key, step) {
+        ground.carried.release(event.carried);
+    }
+}
+
+/// The conversation is final: its journey leaves.
+fn finish(
+    respond: &Respond,
+    key: KeyHash,
+    request: (EventTime, CarriedIx),
+    response: Option<(EventTime, CarriedIx)>,
+    end: EventTime,
+    ground: &mut Ground<'_>,
+) {
+    let Some(journeys) = &respond.journeys else { return };
+    let trail = ground.trails.take(key);
+    let Ground {
+        carried, spans, shown, ..
+    } = ground;
+    let event = |(time, held): (EventTime, CarriedIx)| journey::Event {
+        time,
+        carried: carried.get(held),
+    };
+    let journey = Journey {
+        key,
+        request: event(request),
+        response: response.map(event),
+        end,
+        trail: &trail,
+    };
+    let verdict = spans.add(journeys, &journey, carried);
+    if let Some(metric) = journeys.counted {
+        let labels = [verdict.outcome, verdict.sampled].map(|value| JoinedLabel::Const(value.to_owned()));
+        let at = end.max(request.0);
+        shown.add(metric, &labels, |_| None, at, Amount::Things(1));
+    }
+    for step in trail.steps {
+        carried.release(step.carried);
+    }
 }
 
 fn show(respond: &Respond, measure: Measure, at: EventTime, pair: Pair, amount: Amount, ground: &mut Ground<'_>) {

@@ -46,7 +46,7 @@ impl Shown<'_> {
 }
 
 /// One of the values that a record carries, encoded as in a series key.
-fn nth(mut values: &[u8], index: usize) -> Option<&[u8]> {
+pub(super) fn nth(mut values: &[u8], index: usize) -> Option<&[u8]> {
     for at in 0.. {
         let length = prost::decode_length_delimiter(values).ok()?;
         let head = prost::length_delimiter_len(length);

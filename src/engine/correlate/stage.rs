@@ -1,4 +1,4 @@
-//! One correlate task: packs of keyed records in, partials, levels and changelog records out.
+//! One correlate task: packs of keyed records in, partials, levels, spans and changelog records out.
 //!
 //! Rule: a pack is taken whole or not at all: every join in it is looked up, and room is made for all of its records,
 //! before anything changes. Within a batch the records count before its watermark does.
@@ -33,9 +33,11 @@ const DELETIONS: usize = 50_000;
 /// What the operator can choose about the correlate stage.
 #[derive(Clone, Debug)]
 pub struct CorrelateOptions {
+    pub application: String,
     /// Partitions of every repartition topic.
     pub partitions: u32,
-    /// Keys and undecided records that one task may hold, over all joins: some 50 bytes each.
+    /// Keys, undecided records and steps of journeys that one task may hold, over all joins: some 50 bytes each, and what
+    /// they carry.
     pub max_entries: u64,
 }
 
@@ -95,7 +97,12 @@ impl CorrelateStage {
             chunks: BTreeMap::new(),
             now: WallTime(0),
             sources: Sources::default(),
-            joins: self.plan.joins.iter().map(|_| JoinState::default()).collect(),
+            joins: self
+                .plan
+                .joins
+                .iter()
+                .map(|join| JoinState::new(&self.options.application, &self.plan, join))
+                .collect(),
             known: self.plan.joins.iter().map(|join| join.definition).collect(),
             retired: BTreeMap::new(),
             ended: BTreeSet::new(),
@@ -212,6 +219,13 @@ impl CorrelateTask {
             Key::Entry(definition, key_hash) => match self.live(definition) {
                 Some(index) => {
                     let restored = self.joins[index].restore_entry(key_hash, value);
+                    restored.map_err(|error| self.corrupt(&error.to_string()))?;
+                }
+                None => self.end(key, value.is_some()),
+            },
+            Key::Trail(definition, key_hash) => match self.live(definition) {
+                Some(index) => {
+                    let restored = self.joins[index].restore_trail(key_hash, value);
                     restored.map_err(|error| self.corrupt(&error.to_string()))?;
                 }
                 None => self.end(key, value.is_some()),
@@ -405,7 +419,9 @@ impl Task for CorrelateTask {
         let mut shuffled = Vec::new();
         self.tell(&mut shuffled);
         let mut changelog: Vec<Written> = Vec::new();
+        let mut outbox = Vec::new();
         for (join, state) in self.plan.joins.iter().zip(&mut self.joins) {
+            outbox.extend(state.freeze(&self.options.application, &self.plan, join));
             state.write(join, &mut self.sequence, &mut changelog);
         }
         for _ in 0..DELETIONS {
@@ -422,6 +438,7 @@ impl Task for CorrelateTask {
             metadata: self.pressure().encode(),
             shuffled,
             changelog,
+            outbox,
             ..Output::default()
         })
     }

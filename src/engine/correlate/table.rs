@@ -170,6 +170,10 @@ impl Table {
         self.entry(at).known()
     }
 
+    pub(super) fn key_of(&self, EntryIx(at): EntryIx) -> KeyHash {
+        self.entry(at).key
+    }
+
     /// The entry of this state with the lowest time.
     pub(super) fn oldest(&self, state: State) -> Option<EntryIx> {
         let head = self.lists[state as usize].head;

@@ -1,5 +1,6 @@
 mod always;
 mod edges;
+mod journeys;
 mod life;
 mod oracle;
 mod world;
@@ -14,8 +15,8 @@ use super::{CorrelateOptions, CorrelateStage};
 use crate::engine::codec::{Batch, KeyedRecords, Level, Pack};
 use crate::engine::keyed::{KeyHash, KeyedRecord, Packer};
 use crate::engine::plan::{
-    Ask, Join, JoinedLabel, Kind, Latest, Measure, Measured, Merge, Metric, MetricIx, Operator, Plan, Respond, Side,
-    Start, TimeFrom, Timing, TopicPlan,
+    Ask, Attribute, AttributeFrom, Join, JoinedLabel, Journeys, Kind, Latest, Measure, Measured, Merge, Metric,
+    MetricIx, Operator, Plan, Respond, Sampling, Side, SpanFrom, Start, TimeFrom, Timing, TopicPlan,
 };
 use crate::engine::series::{DefinitionHash, SeriesKey};
 use crate::engine::sketch::Partial;
@@ -54,6 +55,7 @@ const OLDEST: usize = 7;
 const LATE: usize = 8;
 const TICKETS_CREATED: usize = 9;
 const LATE_VALUES: usize = 10;
+const JOURNEYS: usize = 11;
 
 fn metric(index: usize, name: &str, kind: Kind, labels: &[&str]) -> Metric {
     Metric {
@@ -101,6 +103,7 @@ fn plan() -> Plan {
             measured(OPEN, Measure::Open, vec![]),
             measured(OLDEST, Measure::OldestOpen, vec![]),
         ],
+        journeys: Some(journeys()),
     };
     let latest = Latest {
         within: VALUE_WITHIN,
@@ -147,13 +150,14 @@ fn plan() -> Plan {
                 &["priority", "channel", "region"],
             ),
             metric(LATE_VALUES, "late values", Kind::Count, &["side"]),
+            metric(JOURNEYS, "journeys", Kind::Count, &["outcome", "sampled"]),
         ],
         topics: TOPICS.iter().map(|name| topic(name)).collect(),
         joins: vec![
             Join {
                 name: "normalized by responses".into(),
                 definition: RESPOND,
-                topics: vec![NORMALIZED, RESPONSES],
+                topics: vec![NORMALIZED, RESPONSES, TICKETS],
                 late: Some(MetricIx(LATE)),
                 operator: Operator::Respond(respond),
             },
@@ -165,6 +169,43 @@ fn plan() -> Plan {
                 operator: Operator::Latest(latest),
             },
         ],
+    }
+}
+
+/// Requests may carry a traceparent, responses say why they failed, tickets are steps and carry their offset.
+fn journeys() -> Journeys {
+    let attribute = |name: &str, value| Attribute {
+        name: name.into(),
+        value,
+    };
+    let span = |name: &str, attributes| SpanFrom {
+        name: name.into(),
+        attributes,
+    };
+    Journeys {
+        pipeline: 0,
+        sampling: Sampling {
+            threshold: 0,
+            slow: None,
+        },
+        traceparent: Some(1),
+        root: span(
+            "process-message",
+            vec![
+                attribute("messaging.system", AttributeFrom::Const("kafka".into())),
+                attribute("message.type", AttributeFrom::Text(0)),
+            ],
+        ),
+        children: vec![
+            span("process normalized", vec![]),
+            span("process responses", vec![]),
+            span(
+                "process tickets",
+                vec![attribute("messaging.kafka.offset", AttributeFrom::Number(0))],
+            ),
+        ],
+        failure: Some(1),
+        counted: Some(MetricIx(JOURNEYS)),
     }
 }
 
@@ -194,7 +235,7 @@ fn batch(topic: usize, partition: u32, said: &[&Said], watermark: Option<i64>) -
     let parts: &[(DefinitionHash, u32)] = match topic {
         NORMALIZED => &[(RESPOND, 0), (LATEST, 0)],
         RESPONSES => &[(RESPOND, 1)],
-        _ => &[(LATEST, 1)],
+        _ => &[(RESPOND, 2), (LATEST, 1)],
     };
     for (join, side) in parts {
         keyed.entry((join.0, *side)).or_default().extend(said);

@@ -13,6 +13,7 @@ mod series;
 mod stage;
 
 pub use definitions::Definition;
+pub(in crate::engine) use request::{MAX_REQUEST_BYTES, resource, scope, text};
 pub use stage::{GaugeOptions, GaugeStage};
 
 #[cfg(test)]

@@ -178,7 +178,7 @@ fn pipeline_of(metrics: &ResourceMetrics) -> Option<&str> {
     }
 }
 
-fn scope() -> InstrumentationScope {
+pub fn scope() -> InstrumentationScope {
     InstrumentationScope {
         name: "streamgauge".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -186,7 +186,7 @@ fn scope() -> InstrumentationScope {
     }
 }
 
-fn text(key: &str, value: &str) -> KeyValue {
+pub fn text(key: &str, value: &str) -> KeyValue {
     KeyValue {
         key: key.to_owned(),
         value: Some(AnyValue {

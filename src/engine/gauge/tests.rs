@@ -71,6 +71,7 @@ fn plan(join: u64) -> Plan {
                 forget: Span::seconds(60),
                 skew: Span::seconds(1),
                 measured: vec![measured(0, Measure::Unanswered), measured(1, Measure::Open)],
+                journeys: None,
             }),
         }],
     }

@@ -12,6 +12,7 @@
 //! - the definition of a join covers what its records carry, in order: state of another layout is never read with it;
 //! - key text is the field's: a number as it is spelled, so that `7` and `"7"` are one key and `7` and `7.0` are two.
 
+use super::journey::Journeys;
 use super::{LabelFrom, MetricIx, Plan, ValueFrom};
 use crate::engine::series::DefinitionHash;
 use crate::engine::tap::projection::Slot;
@@ -56,6 +57,7 @@ pub struct Respond {
     /// response with no request for longer is unmatched.
     pub skew: Span,
     pub measured: Vec<Measured>,
+    pub journeys: Option<Journeys>,
 }
 
 /// One metric that a [`Respond`] fills.
@@ -149,6 +151,11 @@ impl Side {
     pub const RESPONSE: Side = Side(1);
     pub const VALUE: Side = Side(0);
 
+    /// The side of a [`Respond`]'s records that carry the key on the way: [`Journeys::children`]`[index + 2]`.
+    pub const fn step(index: u16) -> Side {
+        Side(index.saturating_add(2))
+    }
+
     /// The side of [`Latest::asks`]`[index]`.
     pub const fn ask(index: u16) -> Side {
         Side(index.saturating_add(1))
@@ -184,7 +191,8 @@ impl Join {
     pub fn side_name(&self, side: Side) -> &'static str {
         match (&self.operator, side) {
             (Operator::Respond(_), Side::REQUEST) => "request",
-            (Operator::Respond(_), _) => "response",
+            (Operator::Respond(_), Side::RESPONSE) => "response",
+            (Operator::Respond(_), _) => "step",
             (Operator::Latest(_), Side::VALUE) => "value",
             (Operator::Latest(_), _) => "ask",
         }
@@ -193,6 +201,17 @@ impl Join {
     /// Whether records of this side bring a value for others to look up, and nothing else.
     pub fn is_looked_up(&self, side: Side) -> bool {
         matches!(self.operator, Operator::Latest(_)) && side == Side::VALUE
+    }
+
+    /// How many sides there are.
+    pub fn sides(&self) -> usize {
+        match &self.operator {
+            Operator::Respond(respond) => respond
+                .journeys
+                .as_ref()
+                .map_or(2, |journeys| journeys.children.len().max(2)),
+            Operator::Latest(latest) => latest.asks.len() + 1,
+        }
     }
 
     /// The metric that a record of this side asks for; `None` where it does not ask.
@@ -206,7 +225,12 @@ impl Join {
     /// The metrics that it fills.
     pub fn metrics(&self) -> Vec<MetricIx> {
         let mut metrics: Vec<MetricIx> = match &self.operator {
-            Operator::Respond(respond) => respond.measured.iter().map(|measured| measured.metric).collect(),
+            Operator::Respond(respond) => {
+                let measured = respond.measured.iter().map(|measured| measured.metric);
+                measured
+                    .chain(respond.journeys.as_ref().and_then(|journeys| journeys.counted))
+                    .collect()
+            }
             Operator::Latest(latest) => latest.asks.iter().map(|ask| ask.metric).collect(),
         };
         metrics.extend(self.late);

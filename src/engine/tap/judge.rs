@@ -35,6 +35,8 @@ pub(super) struct Judge {
     topic: String,
     /// In decimal.
     partition: String,
+    /// Of the record at hand.
+    offset: i64,
     fields: Fields<'static>,
     scratch: Scratch,
     /// A label's value that had to be made.
@@ -97,6 +99,7 @@ impl Judge {
         Self {
             topic: topic.to_owned(),
             partition: partition.to_string(),
+            offset: 0,
             fields: Fields::new(),
             scratch: Scratch::default(),
             text: Vec::new(),
@@ -187,6 +190,7 @@ impl Judge {
         self.keys.clear();
         self.staged.clear();
         self.keyed.clear();
+        self.offset = record.offset;
         let mut outcome = Outcome::Filtered;
         let mut emits = 0;
         for source in &topic.sources {
@@ -243,6 +247,11 @@ impl Judge {
         let (otherwise, what) = match label {
             LabelFrom::Const(value) => return push(keys, value.as_bytes(), || "the constant".to_owned()),
             LabelFrom::Topic => return push(keys, self.topic.as_bytes(), || "the topic's name".to_owned()),
+            LabelFrom::Offset => {
+                self.text.clear();
+                push_decimal(&mut self.text, self.offset);
+                return push(keys, &self.text, || "the offset".to_owned());
+            }
             LabelFrom::Partition => return push(keys, self.partition.as_bytes(), || "the partition".to_owned()),
             LabelFrom::Field {
                 slot,
@@ -281,6 +290,20 @@ impl Judge {
             None => Err(what.into()),
         }
     }
+}
+
+/// An offset's digits.
+fn push_decimal(to: &mut Vec<u8>, offset: i64) {
+    let mut rest = offset.unsigned_abs();
+    let start = to.len();
+    loop {
+        to.push(b'0' + (rest % 10) as u8);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    to[start..].reverse();
 }
 
 /// Why a label has no value.

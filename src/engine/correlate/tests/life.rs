@@ -25,6 +25,7 @@ fn give_all(task: &mut CorrelateTask, offset: i64, said: &[Said], watermark: i64
 
 fn small(max_entries: u64) -> CorrelateTask {
     let options = CorrelateOptions {
+        application: "app".into(),
         partitions: 3,
         max_entries,
     };
@@ -136,6 +137,7 @@ fn state_and_offset_that_do_not_agree_stop_the_stage_with_both() {
     let changelog = task.seal().expect("taken").changelog;
     for at in [FRESH, resumed(7)] {
         let options = CorrelateOptions {
+            application: "app".into(),
             partitions: 3,
             max_entries: 100,
         };
@@ -203,7 +205,7 @@ fn what_is_no_pack_of_ours_stops_the_stage() {
         (strange, "carry what is not there"),
         (
             Batch {
-                keyed: vec![packed(RESPOND.0, 2, &[])],
+                keyed: vec![packed(RESPOND.0, 3, &[])],
                 ..Batch::default()
             },
             "a side that it does not have",

@@ -2,9 +2,12 @@
 
 use super::*;
 
-/// Every series that the records make.
-pub fn expected(said: &[Said]) -> BTreeMap<Series, Partial> {
-    let mut found = Found(BTreeMap::new());
+/// Start, end and children of a trace.
+pub type Trace = (i64, i64, usize);
+
+/// Every series and every trace that the records make.
+pub fn expected(said: &[Said]) -> (BTreeMap<Series, Partial>, Vec<Trace>) {
+    let mut found = Found(BTreeMap::new(), Vec::new());
     let mut by_key: BTreeMap<u64, Vec<&Said>> = BTreeMap::new();
     for said in said {
         by_key.entry(said.key).or_default().push(said);
@@ -12,10 +15,16 @@ pub fn expected(said: &[Said]) -> BTreeMap<Series, Partial> {
     for events in by_key.values_mut() {
         events.sort_by_key(|said| (said.time, said.topic, carried(said)));
         let conversation: Vec<&Said> = events.iter().filter(|said| said.topic != TICKETS).copied().collect();
-        converse(&conversation, &mut found);
+        let steps: Vec<i64> = events
+            .iter()
+            .filter(|said| said.topic == TICKETS)
+            .map(|said| said.time)
+            .collect();
+        converse(&conversation, &steps, &mut found);
         look_up(events, &mut found);
     }
-    found.0
+    found.1.sort_unstable();
+    (found.0, found.1)
 }
 
 /// What breaks ties: the text as it is carried.
@@ -23,7 +32,7 @@ fn carried(said: &Said) -> SeriesKey {
     SeriesKey::of([said.text.as_str()])
 }
 
-struct Found(BTreeMap<Series, Partial>);
+struct Found(BTreeMap<Series, Partial>, Vec<Trace>);
 
 impl Found {
     fn add(&mut self, metric: usize, labels: &[&str], time: i64, amount: i64) {
@@ -41,8 +50,8 @@ impl Found {
     }
 }
 
-/// Requests and responses of one key.
-fn converse(events: &[&Said], found: &mut Found) {
+/// Requests and responses of one key, and when it had steps.
+fn converse(events: &[&Said], steps: &[i64], found: &mut Found) {
     let mut rest = events;
     while let Some((first, after)) = rest.split_first() {
         let bound = if first.topic == NORMALIZED { WITHIN } else { SKEW };
@@ -61,6 +70,9 @@ fn converse(events: &[&Said], found: &mut Found) {
         let Some(other) = other else {
             if first.topic == NORMALIZED {
                 found.add(UNANSWERED, &[&first.text, "none"], bound, 1);
+                found.add(JOURNEYS, &["unanswered", "sampled"], bound, 1);
+                let steps = steps.iter().filter(|step| (first.time..=bound).contains(step));
+                found.1.push((first.time, bound, 1 + steps.count()));
             } else {
                 found.add(UNMATCHED, &["none", &first.text], bound, same as i64 + 1);
             }
@@ -68,6 +80,8 @@ fn converse(events: &[&Said], found: &mut Found) {
             continue;
         };
         let request = if first.topic == NORMALIZED {
+            let steps = steps.iter().filter(|step| (first.time..other.time).contains(step));
+            found.1.push((first.time, other.time, 2 + steps.count()));
             found.add(
                 RESPONSE_TIME,
                 &[&first.text, &other.text],
@@ -76,12 +90,14 @@ fn converse(events: &[&Said], found: &mut Found) {
             );
             first
         } else {
+            found.1.push((first.time, other.time, 2));
             found.add(NEGATIVE, &[&other.text, &first.text], other.time, 1);
             if same > 0 {
                 found.add(SECOND, &[&other.text, &first.text], other.time, same as i64);
             }
             other
         };
+        found.add(JOURNEYS, &["answered", "sampled"], other.time, 1);
         rest = &after[same + 1..];
         let known_until = other.time + FORGET.as_micros();
         while let Some((next, after)) = rest.split_first().filter(|(next, _)| next.time <= known_until) {

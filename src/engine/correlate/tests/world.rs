@@ -51,6 +51,8 @@ pub struct World {
     partitions: Vec<Partition>,
     /// What committed outputs told.
     pub found: BTreeMap<Series, Partial>,
+    /// The frozen spans of committed outputs.
+    pub outbox: Vec<Vec<u8>>,
     pub said: Vec<Said>,
     pub restores: u32,
 }
@@ -79,6 +81,7 @@ impl World {
             taps,
             partitions,
             found: BTreeMap::new(),
+            outbox: Vec::new(),
             said,
             restores: 0,
         }
@@ -186,6 +189,7 @@ impl World {
                 .extend(batch.watermark.map(|watermark| (batch.topic, watermark)));
         }
         partials(&output, &mut self.found);
+        self.outbox.extend(output.outbox);
         owner.committed = Some(output.next);
         owner.changelog.extend(output.changelog);
     }
@@ -229,6 +233,7 @@ pub fn compact(changelog: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>) {
 
 pub fn open(plan: &Arc<Plan>, partition: u32, at: Open<'_>, changelog: &[(Vec<u8>, Option<Vec<u8>>)]) -> CorrelateTask {
     let options = CorrelateOptions {
+        application: "app".into(),
         partitions: 3,
         max_entries: 1_000_000,
     };

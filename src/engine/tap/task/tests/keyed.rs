@@ -78,6 +78,7 @@ fn joined() -> Arc<Plan> {
         forget: Span::seconds(60),
         skew: Span::seconds(1),
         measured: vec![],
+        journeys: None,
     };
     let latest = Latest {
         within: Span::seconds(60),
