@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::engine::correlate::{CorrelateOptions, CorrelateStage};
 use crate::engine::gauge::{GaugeOptions, GaugeStage};
-use crate::engine::plan::Plan;
+use crate::engine::plan::{Operator, Plan};
 use crate::engine::tap::TapStage;
 use crate::engine::task::{OpenTask, Stage};
 use crate::engine::time::Span;
@@ -20,6 +21,8 @@ use crate::runtime::{Stop, Worker, WorkerOptions};
 pub const DEAD_LETTER_PARTITIONS: u32 = 1;
 /// What one client buffers of what it fetched, at the least, in KiB.
 const LEAST_QUEUE_KBYTES: u32 = 2 * 1024;
+/// Keys and undecided records that one correlate task holds before its input waits: some 100 MB.
+const MOST_CORRELATED: u64 = 2_000_000;
 
 /// One application as this process runs it.
 #[derive(Clone)]
@@ -76,6 +79,29 @@ impl Application {
         format!("{}-gauge-changelog", self.id)
     }
 
+    pub fn correlate_repartition(&self) -> String {
+        format!("{}-correlate-repartition", self.id)
+    }
+
+    pub fn correlate_changelog(&self) -> String {
+        format!("{}-correlate-changelog", self.id)
+    }
+
+    /// Frozen spans on their way to collectors.
+    pub fn traces_outbox(&self) -> String {
+        format!("{}-otlp-traces", self.id)
+    }
+
+    /// Whether anything needs two records to know.
+    pub fn correlates(&self) -> bool {
+        !self.plan.joins.is_empty()
+    }
+
+    fn traces(&self) -> bool {
+        let traced = |operator: &Operator| matches!(operator, Operator::Respond(respond) if respond.journeys.is_some());
+        self.plan.joins.iter().any(|join| traced(&join.operator))
+    }
+
     /// Frozen requests on their way to collectors.
     pub fn outbox(&self) -> String {
         format!("{}-otlp-metrics", self.id)
@@ -97,12 +123,25 @@ impl Application {
             compacted,
             retention_hours,
         };
-        vec![
+        let mut topics = vec![
             topic(self.gauge_repartition(), self.shuffle_partitions, false, None),
             topic(self.gauge_changelog(), self.shuffle_partitions, true, None),
             topic(self.outbox(), self.shuffle_partitions, false, Some(24)),
             topic(self.dead_letters(), DEAD_LETTER_PARTITIONS, false, Some(7 * 24)),
-        ]
+        ];
+        if self.correlates() {
+            topics.push(topic(
+                self.correlate_repartition(),
+                self.shuffle_partitions,
+                false,
+                None,
+            ));
+            topics.push(topic(self.correlate_changelog(), self.shuffle_partitions, true, None));
+        }
+        if self.traces() {
+            topics.push(topic(self.traces_outbox(), self.shuffle_partitions, false, Some(24)));
+        }
+        topics
     }
 
     /// The `number`th tap worker of this process.
@@ -120,6 +159,32 @@ impl Application {
             },
             stage: Box::new(move || Box::new(TapStage::new(Arc::clone(&plan), partitions))),
         }
+    }
+
+    /// The worker of the joins; `None` where there are none.
+    pub fn correlate_worker(&self) -> Option<WorkerSetup> {
+        if !self.correlates() {
+            return None;
+        }
+        let plan = Arc::clone(&self.plan);
+        let options = CorrelateOptions {
+            application: self.id.clone(),
+            partitions: self.shuffle_partitions,
+            max_entries: MOST_CORRELATED,
+        };
+        let mut worker = self.options(Stage::Correlate, 0);
+        worker.topics.changelog = Some(self.correlate_changelog());
+        worker.topics.outbox = self.traces().then(|| (self.traces_outbox(), self.shuffle_partitions));
+        Some(WorkerSetup {
+            client: self.client(Stage::Correlate, 0),
+            options: WorkerOptions {
+                inputs: vec![self.correlate_repartition()],
+                counted_topics: self.input_topics(),
+                trim_input: true,
+                ..worker
+            },
+            stage: Box::new(move || Box::new(CorrelateStage::new(Arc::clone(&plan), options.clone()))),
+        })
     }
 
     pub fn gauge_worker(&self) -> WorkerSetup {
@@ -142,7 +207,7 @@ impl Application {
 
     pub fn client(&self, stage: Stage, number: u32) -> ClientOptions {
         let name = stage_name(stage);
-        let clients = self.tap_workers + 2;
+        let clients = self.tap_workers + 2 + u32::from(self.correlates());
         ClientOptions {
             group: self.group(stage),
             instance: self.instance.as_ref().map(|instance| format!("{instance}-{number}")),
@@ -167,7 +232,10 @@ impl Application {
             name: format!("{}-{number}", stage_name(stage)),
             inputs: Vec::new(),
             topics: Topics {
-                repartition: BTreeMap::from([(Stage::Gauge, self.gauge_repartition())]),
+                repartition: BTreeMap::from([
+                    (Stage::Correlate, self.correlate_repartition()),
+                    (Stage::Gauge, self.gauge_repartition()),
+                ]),
                 changelog: None,
                 outbox: None,
                 dead_letters: (self.dead_letters(), DEAD_LETTER_PARTITIONS),
