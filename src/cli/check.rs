@@ -200,9 +200,16 @@ impl Report<'_> {
             "{} (one a partition of {application}-gauge-repartition)",
             counted(shuffle as usize, "task")
         );
+        let correlates = format!(
+            "{} (one a partition of {application}-correlate-repartition), group {application}-correlate",
+            counted(shuffle as usize, "task")
+        );
         let exports = format!("one loop a partition of {application}-otlp-metrics");
         self.out.push_str("\nstages\n");
         self.line(2, "tap", &format!("{taps}, group {application}"));
+        if !self.plan().joins.is_empty() {
+            self.line(2, "correlate", &correlates);
+        }
         self.line(2, "gauge", &format!("{gauges}, group {application}-gauge"));
         self.line(2, "export", &exports);
     }
@@ -233,11 +240,14 @@ impl Report<'_> {
             self.line(4, "starts at", &self.mask(&spell_start(topic.start)));
             self.line(4, "reads", &reads);
             for (at, source) in topic.sources.iter().enumerate() {
-                let fed: Vec<&str> = source
+                let plan = &self.checked.plan;
+                let metrics = source
                     .recipes
                     .iter()
-                    .map(|recipe| self.checked.plan.metrics[recipe.metric.0].name.as_str())
-                    .collect();
+                    .map(|recipe| plan.metrics[recipe.metric.0].name.as_str());
+                let joins = source.emits.iter().map(|emit| plan.joins[emit.join.0].name.as_str());
+                let mut fed: Vec<&str> = metrics.chain(joins).collect();
+                fed.dedup();
                 self.line(
                     4,
                     if at == 0 { "feeds" } else { "" },
@@ -274,7 +284,26 @@ impl Report<'_> {
     }
 
     fn internal_topics(&mut self) {
-        let topics = internal_topics(&self.request.application_id, self.request.shuffle_partitions);
+        let shuffle = self.request.shuffle_partitions;
+        let mut topics = internal_topics(&self.request.application_id, shuffle);
+        if !self.plan().joins.is_empty() {
+            for (name, holds) in [
+                (
+                    "correlate-repartition",
+                    "keyed records on their way to their key's owner",
+                ),
+                (
+                    "correlate-changelog",
+                    "open requests, looked-up values, records that wait",
+                ),
+            ] {
+                topics.push(InternalTopic {
+                    name: format!("{}-{name}", self.request.application_id),
+                    partitions: shuffle,
+                    holds,
+                });
+            }
+        }
         let width = topics.iter().map(|topic| topic.name.len()).max().unwrap_or_default();
         self.out.push_str("\ninternal topics\n");
         for topic in topics {
@@ -303,6 +332,11 @@ impl Report<'_> {
                 .filter(|(_, _, recipe)| recipe.metric == MetricIx(at))
                 .collect();
             self.metric(metric, &feeds, &checked.expenses[at]);
+            if let Some(join) = checked.plan.join_of(MetricIx(at)) {
+                let join = &checked.plan.joins[join.0];
+                self.line(4, "joined", &self.mask(&join.name));
+                self.line(4, "labels", &self.mask(&metric.labels.join(", ")));
+            }
         }
     }
 

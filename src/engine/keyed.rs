@@ -52,6 +52,9 @@ pub struct Packed<'a> {
 impl KeyHash {
     pub const BYTES: usize = 16;
 
+    /// Of a record that asks and has no key: no value has this one.
+    pub const NONE: KeyHash = KeyHash { high: 0, low: 0 };
+
     #[inline]
     pub fn of(text: &[u8]) -> Self {
         let hash = xxh3_128(text);

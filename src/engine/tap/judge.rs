@@ -7,7 +7,7 @@
 //! - a condition that fails (a missing field, types that do not go together) is not met;
 //! - a record that no source wants, or only sources without metrics and joins, is filtered;
 //! - a record without a usable key has no part in a join, and all the rest of it counts; so has one that brings a value
-//!   for others to look up and has none. Both are counted by reason;
+//!   for others to look up and has none. One that asks for a value counts as one that finds none. All are counted by reason;
 //! - a reason names topic-side things (pointer, metric, label) and never the record's content.
 
 mod emit;

@@ -11,7 +11,7 @@ use crate::engine::task::Record;
 use crate::engine::time::EventTime;
 
 impl Judge {
-    /// Stages what the record sends to one join. The inner error says why it has no part in it.
+    /// Stages what the record sends to one join. The inner error says what is wrong with its key.
     #[inline]
     pub(super) fn emit(
         &mut self,
@@ -22,11 +22,13 @@ impl Judge {
         time: EventTime,
         fields: &Fields<'_>,
     ) -> Result<Result<(), &'static str>, Box<Refusal>> {
-        let key = match self.key(&emit.key, fields) {
-            Ok(key) => key,
+        let join = &plan.joins[emit.join.0];
+        let (key, keyed) = match self.key(&emit.key, fields) {
+            Ok(key) => (key, Ok(())),
+            // It still counts: as one that finds nothing.
+            Err(reason) if join.asked_by(emit.side).is_some() => (KeyHash::NONE, Err(reason)),
             Err(reason) => return Ok(Err(reason)),
         };
-        let join = &plan.joins[emit.join.0];
         let start = self.keys.len();
         for label in &emit.carries {
             if let Err(problem) = self.label(label, fields) {
@@ -54,7 +56,7 @@ impl Judge {
             carried: (start, self.keys.len()),
             amount,
         });
-        Ok(Ok(()))
+        Ok(keyed)
     }
 
     /// The hash of a key's text, or why there is none.

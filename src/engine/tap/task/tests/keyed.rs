@@ -284,6 +284,26 @@ fn a_record_without_a_usable_key_counts_for_all_the_rest_and_by_reason() {
 }
 
 #[test]
+fn a_record_that_asks_and_has_no_key_is_sent_to_find_nothing() {
+    let mut task = task();
+    give(
+        &mut task,
+        0,
+        &message(r#""id": "c0ffee", "customer": null, "channel": "email""#),
+    );
+    let output = task.seal().expect("a record was read");
+    let asked: Vec<KeyHash> = keyed(&output)
+        .into_iter()
+        .filter(|((_, join, _), _)| *join == LATEST)
+        .flat_map(|(_, records)| records)
+        .map(|(record, _)| record.key)
+        .collect();
+    assert_eq!(asked, [KeyHash::NONE], "and it brings no value");
+    let reasons = partials(&output, UNKEYED, &Kind::Count);
+    assert_eq!(reasons.values().map(|(records, _)| records).sum::<u64>(), 2);
+}
+
+#[test]
 fn keys_that_are_spelled_with_escapes_are_the_same_key() {
     let mut task = task();
     give(
