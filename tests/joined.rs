@@ -11,16 +11,10 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point};
 use prost::Message;
 use streamgauge::cli::application::{Application, WorkerSetup};
-use streamgauge::engine::plan::{
-    Ask, Emit, Join, JoinIx, JoinedLabel, Journeys, KeyFrom, Kind, LabelFrom, Latest, Measure, Measured, Metric,
-    MetricIx, Operator, Plan, Respond, Sampling, Side, SourcePlan, SpanFrom, Start, TimeFormat, TimeFrom, Timing,
-    TopicPlan, ValueFrom,
-};
-use streamgauge::engine::series::DefinitionHash;
-use streamgauge::engine::tap::projection::{Pointer, ProjectionBuilder};
+use streamgauge::engine::plan::{Journeys, Operator, Plan, Sampling, SpanFrom};
 use streamgauge::engine::time::{Span, WallTime};
-use streamgauge::engine::window::WindowSize;
 use streamgauge::memory::{Cluster, ClusterClock, ManualClock, TopicOptions};
+use streamgauge::pipeline;
 use streamgauge::runtime::stats::Stats;
 use streamgauge::runtime::{Stop, Worker};
 
@@ -31,117 +25,49 @@ const PARTITIONS: u32 = 2;
 const SHUFFLE: u32 = 3;
 const SECOND: i64 = 1_000_000;
 const WITHIN: i64 = 10 * SECOND;
-const FORGET: i64 = 60 * SECOND;
-const SKEW: i64 = SECOND;
 const CHANNEL_WITHIN: i64 = 20 * SECOND;
 /// Some date: event times must be plausible, not current.
 const BEGINNING: i64 = 1_700_000_000 * SECOND;
 
-const MEASURES: [(&str, Measure); 4] = [
-    ("response_time_seconds", Measure::ResponseTime),
-    ("responses_unanswered_total", Measure::Unanswered),
-    ("responses_second_total", Measure::Second),
-    ("responses_unmatched_total", Measure::Unmatched),
-];
+const PIPELINE: &str = r#"
+pipeline: support
+defaults: { out_of_order: 500ms, idle_after: 500ms, max_hold: 10m, max_ahead: 1m, window: 1s }
+sources:
+  requests: { topic: requests, time: { field: /at, format: micros } }
+  responses: { topic: responses, time: { field: /at, format: micros } }
+  tickets: { topic: tickets, time: { field: /at, format: micros } }
+metrics:
+  response_time_seconds:
+    respond: { from: requests, to: responses, on: /id, within: 10s, forget: 1m, skew: 1s }
+    labels: { channel: { from: /channel } }
+  responses_unanswered_total:
+    respond: { from: requests, to: responses, on: /id, within: 10s, forget: 1m, skew: 1s, measure: unanswered }
+    labels: { channel: { from: /channel } }
+  responses_second_total:
+    respond: { from: requests, to: responses, on: /id, within: 10s, forget: 1m, skew: 1s, measure: second }
+    labels: { channel: { from: /channel } }
+  responses_unmatched_total:
+    respond: { from: requests, to: responses, on: /id, within: 10s, forget: 1m, skew: 1s, measure: unmatched }
+    labels: { channel: { const: unknown } }
+  tickets_total:
+    count: tickets
+    labels: { channel: { latest: { of: requests, take: /channel, on: /customer, equals: /customer, within: 20s } } }
+"#;
 
-/// One side of a join, by a key and what it carries.
-fn emit(join: usize, side: Side, key: (&str, &mut ProjectionBuilder), carries: &str) -> Emit {
-    let (pointer, builder) = key;
-    let mut want = |pointer: &str| builder.want(&Pointer::parse(pointer).expect("a pointer"));
-    Emit {
-        join: JoinIx(join),
-        side,
-        key: KeyFrom {
-            slot: want(pointer),
-            pointer: pointer.into(),
-        },
-        carries: vec![LabelFrom::Field {
-            slot: want(carries),
-            pointer: carries.into(),
-            otherwise: None,
-        }],
-        value: ValueFrom::One,
-        unkeyed: None,
-    }
-}
-
-fn topic(name: &str, emits: impl Fn(&mut ProjectionBuilder) -> Vec<Emit>) -> TopicPlan {
-    let mut builder = ProjectionBuilder::new();
-    let at = builder.want(&Pointer::parse("/at").expect("a pointer"));
-    let emits = emits(&mut builder);
-    TopicPlan {
-        topic: name.into(),
-        timing: Timing {
-            from: TimeFrom::Field {
-                slot: at,
-                pointer: "/at".into(),
-                format: TimeFormat::Micros,
-            },
-            out_of_order: Span::millis(500),
-            idle_after: Span::millis(500),
-            max_hold: Span::seconds(600),
-            max_ahead: Span::seconds(60),
-        },
-        start: Start::Earliest,
-        max_record_bytes: 1_000,
-        projection: builder.build(),
-        sources: vec![SourcePlan {
-            name: name.into(),
-            pipeline: 0,
-            when: None,
-            recipes: vec![],
-            emits,
-        }],
-    }
-}
-
-/// Topics are sorted by name: 0 requests, 1 responses, 2 tickets.
+/// What the file says, and a trace for each conversation.
 fn plan() -> Plan {
-    let label = |side| JoinedLabel::Carried {
-        side,
-        index: 0,
-        otherwise: "unknown".into(),
-    };
-    let metric = |at: usize, name: &str, kind, label: &str| Metric {
-        name: name.into(),
-        pipeline: 0,
-        definition: DefinitionHash(100 + at as u64),
-        help: String::new(),
-        unit: String::new(),
-        kind,
-        labels: vec![label.into()],
-        window: WindowSize::new(Span::seconds(1)).expect("a window"),
-        max_series: 100,
-        topics: vec![0, 1, 2],
-    };
-    let mut metrics: Vec<Metric> = MEASURES
-        .iter()
-        .enumerate()
-        .map(|(at, (name, measure))| {
-            let kind = match measure {
-                Measure::ResponseTime => Kind::Exponential { max_buckets: 160 },
-                _ => Kind::Count,
-            };
-            metric(at, name, kind, "channel")
-        })
-        .collect();
-    let tickets = metrics.len();
-    metrics.push(metric(tickets, "tickets_total", Kind::Count, "channel"));
-    let measured = MEASURES.iter().enumerate().map(|(at, (_, measure))| Measured {
-        metric: MetricIx(at),
-        measure: *measure,
-        labels: vec![label(Side::REQUEST)],
-    });
+    let mut plan =
+        pipeline::parse(&[("joined.yaml".to_owned(), PIPELINE.to_owned())], &|_| None).expect("the pipeline is right");
     let span = |name: &str| SpanFrom {
         name: name.into(),
         attributes: vec![],
     };
-    let respond = Respond {
-        within: Span::micros(WITHIN),
-        forget: Span::micros(FORGET),
-        skew: Span::micros(SKEW),
-        measured: measured.collect(),
-        journeys: Some(Journeys {
+    let responds = plan.joins.iter_mut().filter_map(|join| match &mut join.operator {
+        Operator::Respond(respond) => Some(respond),
+        Operator::Latest(_) => None,
+    });
+    for respond in responds {
+        respond.journeys = Some(Journeys {
             pipeline: 0,
             sampling: Sampling {
                 threshold: 0,
@@ -152,44 +78,9 @@ fn plan() -> Plan {
             children: vec![span("process requests"), span("process responses")],
             failure: None,
             counted: None,
-        }),
-    };
-    let latest = Latest {
-        within: Span::micros(CHANNEL_WITHIN),
-        asks: vec![Ask {
-            metric: MetricIx(tickets),
-            labels: vec![label(Side::VALUE)],
-        }],
-    };
-    let join = |definition, topics: &[usize], operator| Join {
-        name: format!("join {definition}"),
-        definition: DefinitionHash(definition),
-        topics: topics.to_vec(),
-        late: None,
-        operator,
-    };
-    Plan {
-        pipelines: vec!["support".into()],
-        metrics,
-        topics: vec![
-            topic(REQUESTS, |builder| {
-                vec![
-                    emit(0, Side::REQUEST, ("/id", builder), "/channel"),
-                    emit(1, Side::VALUE, ("/customer", builder), "/channel"),
-                ]
-            }),
-            topic(RESPONSES, |builder| {
-                vec![emit(0, Side::RESPONSE, ("/id", builder), "/team")]
-            }),
-            topic(TICKETS, |builder| {
-                vec![emit(1, Side::ask(0), ("/customer", builder), "/priority")]
-            }),
-        ],
-        joins: vec![
-            join(1, &[0, 1], Operator::Respond(respond)),
-            join(2, &[0, 2], Operator::Latest(latest)),
-        ],
+        });
     }
+    plan
 }
 
 /// SplitMix64.

@@ -105,6 +105,7 @@ fn metrics_of_one_respond_share_a_join_and_each_takes_its_measure() {
     let kinds: Vec<(&Kind, &str)> = plan
         .metrics
         .iter()
+        .take(4)
         .map(|metric| (&metric.kind, metric.unit.as_str()))
         .collect();
     assert_eq!(
@@ -117,7 +118,7 @@ fn metrics_of_one_respond_share_a_join_and_each_takes_its_measure() {
         ]
     );
     for metric in 0..4 {
-        assert_eq!(plan.join_of(MetricIx(metric)), Some(JoinIx(0)));
+        assert_eq!(plan.joins_of(MetricIx(metric)), [JoinIx(0)]);
         assert_eq!(plan.metrics[metric].topics, [0, 1]);
     }
 }
@@ -192,6 +193,35 @@ fn metrics_that_look_up_the_same_share_a_join_and_others_do_not() {
     };
     assert_eq!(shared.asks.len(), 2);
     assert_eq!(plan.topics[2].sources[0].emits.len(), 3, "each metric asks for itself");
+}
+
+#[test]
+fn what_joins_cannot_take_is_counted_and_the_ledger_of_a_plan_without_joins_has_no_such_counts() {
+    let both = format!(
+        "{}  tickets_total: {{ count: tickets, labels: {{ channel: {{ latest: {LOOK_UP} }} }} }}\n",
+        responses()
+    );
+    let with_joins = plan(&both);
+    let names: Vec<&str> = with_joins.metrics[5..]
+        .iter()
+        .map(|metric| metric.name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "streamgauge_join_unkeyed_records_total",
+            "streamgauge_join_late_records_total"
+        ]
+    );
+    assert_eq!(with_joins.joins_of(MetricIx(5)), [], "the taps count it");
+    assert_eq!(with_joins.joins_of(MetricIx(6)), [JoinIx(0), JoinIx(1)]);
+    let sources = with_joins.topics.iter().flat_map(|topic| &topic.sources);
+    assert!(
+        sources
+            .flat_map(|source| &source.emits)
+            .all(|emit| emit.unkeyed == Some(MetricIx(5)))
+    );
+    assert_eq!(plan("  a_total: { count: tickets }\n").metrics.len(), 1);
 }
 
 #[test]

@@ -332,7 +332,7 @@ impl Report<'_> {
                 .filter(|(_, _, recipe)| recipe.metric == MetricIx(at))
                 .collect();
             self.metric(metric, &feeds, &checked.expenses[at]);
-            if let Some(join) = checked.plan.join_of(MetricIx(at)) {
+            for join in checked.plan.joins_of(MetricIx(at)) {
                 let join = &checked.plan.joins[join.0];
                 self.line(4, "joined", &self.mask(&join.name));
                 self.line(4, "labels", &self.mask(&metric.labels.join(", ")));

@@ -75,10 +75,13 @@ impl Sources {
         lowest
     }
 
-    /// The lowest watermark over the `tasks` of a join; `None` while one of them has not spoken.
-    pub fn watermark_of_join(&self, edge: &str, tasks: u32) -> Option<Watermark> {
-        let spoken = self.spoken.get(edge)?;
-        let marks = (0..tasks).map(|task| spoken.get(&task)?.watermark);
+    /// The lowest watermark over the `tasks` of each join; `None` while one of them has not spoken.
+    pub fn watermark_of_joins(&self, edges: &[String], tasks: u32) -> Option<Watermark> {
+        let of_edge = |edge: &String| {
+            let spoken = self.spoken.get(edge);
+            (0..tasks).map(move |task| spoken?.get(&task)?.watermark)
+        };
+        let marks = edges.iter().flat_map(of_edge);
         marks.collect::<Option<Vec<Watermark>>>()?.into_iter().min()
     }
 }
@@ -142,10 +145,13 @@ mod tests {
         let mut sources = Sources::default();
         sources.hear("join/a", 0, 0, mark(50));
         sources.hear("join/a", 1, 0, None);
-        assert_eq!(sources.watermark_of_join("join/a", 2), None);
+        let [a, b] = ["join/a", "join/b"].map(str::to_owned);
+        assert_eq!(sources.watermark_of_joins(std::slice::from_ref(&a), 2), None);
         sources.hear("join/a", 1, 0, mark(20));
-        assert_eq!(sources.watermark_of_join("join/a", 2), mark(20));
-        assert_eq!(sources.watermark_of_join("join/b", 2), None);
+        assert_eq!(sources.watermark_of_joins(std::slice::from_ref(&a), 2), mark(20));
+        assert_eq!(sources.watermark_of_joins(&[a.clone(), b.clone()], 1), None);
+        sources.hear("join/b", 0, 0, mark(10));
+        assert_eq!(sources.watermark_of_joins(&[a, b], 1), mark(10));
     }
 
     #[test]

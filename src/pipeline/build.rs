@@ -431,15 +431,18 @@ impl<'d> Builder<'d, '_> {
                 .add_without_place("a part of these files was not understood, and no fault was found in it")
                 .help("this is a fault of streamgauge itself: please report it with the files");
         }
-        let plan = Plan {
+        let mut plan = Plan {
             pipelines,
             metrics: self.metrics,
             topics,
             joins,
         };
+        join::count_the_rest(&mut plan);
+        let mut expenses = self.expenses;
+        expenses.resize(plan.metrics.len(), Expense::default());
         Built {
             plan,
-            expenses: self.expenses,
+            expenses,
             notes: self.notes,
         }
     }

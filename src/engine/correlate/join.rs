@@ -329,6 +329,7 @@ impl JoinState {
             latest::take_late(operator, event, &mut ground);
         } else if let Some(late) = join.late {
             self.key.clear();
+            push_value(&mut self.key, join.name.as_bytes());
             push_value(&mut self.key, join.side_name(event.side).as_bytes());
             let metric = &plan.metrics[late.0];
             // The first moment that is not decided.

@@ -69,19 +69,13 @@ impl Levels {
         level.unsaved = true;
     }
 
-    /// A series as the changelog has it. `edge` is whose levels the metric takes; `None` for anyone's.
-    pub fn restore(
-        &mut self,
-        metric: MetricIx,
-        key: &[u8],
-        bytes: &[u8],
-        edge: Option<&str>,
-    ) -> Result<(), CodecError> {
+    /// A series as the changelog has it. `edges` are whose levels the metric takes; none for anyone's.
+    pub fn restore(&mut self, metric: MetricIx, key: &[u8], bytes: &[u8], edges: &[String]) -> Result<(), CodecError> {
         let record = LevelRecord::decode(bytes).map_err(|error| CodecError::Corrupt(error.to_string()))?;
         if record.format != FORMAT {
             return Err(CodecError::Format(record.format));
         }
-        let counts = |task: &TaskRecord| edge.is_none_or(|edge| edge == task.topic);
+        let counts = |task: &TaskRecord| edges.is_empty() || edges.contains(&task.topic);
         let level = Level {
             by_task: record
                 .tasks
@@ -209,11 +203,11 @@ mod tests {
         assert_eq!(points(&mut old, Merge::Sum, &[10]), [Some(7)]);
         let mut levels = Levels::default();
         levels
-            .restore(MetricIx(0), b"", &old.write(), Some("join/b"))
+            .restore(MetricIx(0), b"", &old.write(), &["join/b".to_owned()])
             .expect("we wrote it");
         let back = levels.0.values_mut().next().expect("one series");
         assert_eq!(points(back, Merge::Sum, &[10, 11]), [None, Some(2)]);
-        let refused = levels.restore(MetricIx(0), b"", &[8, 9], None);
+        let refused = levels.restore(MetricIx(0), b"", &[8, 9], &[]);
         assert_eq!(refused, Err(CodecError::Format(9)));
     }
 }

@@ -63,8 +63,8 @@ struct GaugeTask {
     definitions: Definitions,
     /// By metric index.
     metrics: Vec<MetricState>,
-    /// By metric index: what the tasks of the join that fills it are called.
-    edges: Vec<Option<String>>,
+    /// By metric index: what the tasks of the joins that fill it are called.
+    edges: Vec<Vec<String>>,
     levels: Levels,
     /// Changelog keys of levels that the plan no longer has.
     ended_levels: Vec<Vec<u8>>,
@@ -119,7 +119,8 @@ impl OpenTask for GaugeStage {
             definitions: Definitions::of_plan(&self.plan),
             metrics: self.plan.metrics.iter().map(|_| MetricState::new()).collect(),
             edges: (0..self.plan.metrics.len())
-                .map(|index| Some(self.plan.joins[self.plan.join_of(MetricIx(index))?.0].edge()))
+                .map(|index| self.plan.joins_of(MetricIx(index)))
+                .map(|joins| joins.iter().map(|join| self.plan.joins[join.0].edge()).collect())
                 .collect(),
             levels: Levels::default(),
             ended_levels: Vec::new(),
@@ -249,7 +250,7 @@ impl GaugeTask {
     fn take_level(&mut self, level: Level, topic: &str, partition: u32) {
         let standing = self.definitions.standing(DefinitionHash(level.definition), &self.plan);
         if let Standing::Live(metric) = standing
-            && self.edges[metric.0].as_deref().is_none_or(|edge| edge == topic)
+            && (self.edges[metric.0].is_empty() || self.edges[metric.0].iter().any(|edge| edge == topic))
         {
             self.levels.take(metric, level.key, topic, partition, level.value);
         }
@@ -288,8 +289,7 @@ impl GaugeTask {
             }
             Key::Level(hash, series) => match self.definitions.standing(hash, &self.plan) {
                 Standing::Live(metric) => {
-                    let edge = self.edges[metric.0].as_deref();
-                    let restored = self.levels.restore(metric, series, value, edge);
+                    let restored = self.levels.restore(metric, series, value, &self.edges[metric.0]);
                     restored.map_err(|error| corrupt(&error.to_string()))?;
                 }
                 _ => self.ended_levels.push(key.write()),
@@ -390,9 +390,9 @@ impl GaugeTask {
             .iter()
             .filter_map(|topic| plan.topics.get(*topic))
             .map(|topic| topic.topic.as_str());
-        let heard = match &self.edges[index] {
-            Some(edge) => self.sources.watermark_of_join(edge, self.options.partitions),
-            None => self.sources.watermark_of(topics),
+        let heard = match self.edges[index].as_slice() {
+            [] => self.sources.watermark_of(topics),
+            edges => self.sources.watermark_of_joins(edges, self.options.partitions),
         };
         let watermark = heard.max(state.shown);
         if let Some(watermark) = watermark {

@@ -8,7 +8,8 @@
 //!   [`Ask`] of it.
 //!
 //! Edges:
-//! - a metric is filled either by taps or by one join, never by both ([`Plan::join_of`]);
+//! - a metric is filled either by taps or by joins, never by both ([`Plan::joins_of`]); only the count of late records is
+//!   filled by more than one;
 //! - the definition of a join covers what its records carry, in order: state of another layout is never read with it;
 //! - key text is the field's: a number as it is spelled, so that `7` and `"7"` are one key and `7` and `7.0` are two.
 
@@ -28,13 +29,13 @@ pub struct JoinIx(pub usize);
 /// One operator of the correlate stage.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Join {
-    /// For people: what is joined with what.
+    /// What is joined with what: for people, and a label of what is counted about it.
     pub name: String,
     /// A hash over the operator, its sources and what their records carry; unique.
     pub definition: DefinitionHash,
     /// The topics of all of its sources, as indices into [`Plan::topics`]: it waits for their watermarks and no others.
     pub topics: Vec<usize>,
-    /// A count, with the label `side`, of records behind what was final: they decide nothing. It is dated by the join's
+    /// A count, with the labels `join` and `side`, of records behind what was final: they decide nothing. It is dated by the join's
     /// watermark. A late record that asks is in its own metric, with no value found, and not in this one.
     pub late: Option<MetricIx>,
     pub operator: Operator,
@@ -133,7 +134,7 @@ pub struct Emit {
     pub carries: Vec<LabelFrom>,
     /// What an asking record adds to its metric; of no meaning on other sides.
     pub value: ValueFrom,
-    /// A count, with the label `reason`, of records that have no part in the join for want of a key.
+    /// A count, with the labels `join` and `reason`, of records that have no part in the join for want of a key.
     pub unkeyed: Option<MetricIx>,
 }
 
@@ -241,10 +242,13 @@ impl Join {
 // === impl Plan ===
 
 impl Plan {
-    /// The join that fills this metric; `None` where taps do.
-    pub fn join_of(&self, metric: MetricIx) -> Option<JoinIx> {
-        let filled_by = self.joins.iter().position(|join| join.metrics().contains(&metric));
-        filled_by.map(JoinIx)
+    /// The joins that fill this metric; none where taps do.
+    pub fn joins_of(&self, metric: MetricIx) -> Vec<JoinIx> {
+        let joins = (0..).zip(&self.joins);
+        joins
+            .filter(|(_, join)| join.metrics().contains(&metric))
+            .map(|(at, _)| JoinIx(at))
+            .collect()
     }
 
     /// Whether records of this topic, an index into [`Plan::topics`], take part in a join.

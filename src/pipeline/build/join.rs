@@ -6,6 +6,7 @@
 //!
 //! Edges:
 //! - a metric that looks values up is filled by its join alone: each record asks once, so all of its look-ups are one;
+//! - what joins cannot take is counted in two metrics of ours, which belong to the first pipeline and hold all joins;
 //! - what a label says of a record that is not there is its `else`, or `unknown`.
 
 use serde_json::{Value as Json, json};
@@ -13,11 +14,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Builder, Expense, Feed, compile_label};
 use crate::engine::plan::{
-    Ask, Emit, JoinIx, JoinedLabel, KeyFrom, Latest, Measure as Taken, Measured, MetricIx, Operator, Respond, Side,
-    ValueFrom,
+    self, Ask, Emit, JoinIx, JoinedLabel, KeyFrom, Kind, Latest, Measure as Taken, Measured, MetricIx, Operator, Plan,
+    Respond, Side, ValueFrom,
 };
 use crate::engine::series::DefinitionHash;
 use crate::engine::tap::expr::Cost;
+use crate::engine::window::WindowSize;
 use crate::pipeline::compile::Compiler;
 use crate::pipeline::definition::{self, Condition};
 use crate::pipeline::fault::Place;
@@ -25,6 +27,10 @@ use crate::pipeline::read::{self, Document, Label, LookUp, Measure, Metric, Of, 
 
 /// What a label has where there is no record to take it from, if nothing is said.
 const UNKNOWN: &str = "unknown";
+
+/// Names that no pipeline can give.
+const UNKEYED_TOTAL: &str = "streamgauge_join_unkeyed_records_total";
+const LATE_TOTAL: &str = "streamgauge_join_late_records_total";
 
 /// A join on its way to the plan.
 pub struct Joining<'d> {
@@ -152,7 +158,7 @@ impl<'d> Builder<'d, '_> {
         ]);
         let at = self.joining(&identity, || Joining {
             identity: identity.to_string(),
-            name: format!("`{}` and `{}`", from.name.value, to.name.value),
+            name: format!("{} to {} on {}", from.name.value, to.name.value, respond.on[0].value),
             sides: vec![
                 Carrying::new(vec![from], &respond.on[0]),
                 Carrying::new(vec![to], &respond.on[1]),
@@ -272,7 +278,7 @@ impl<'d> Builder<'d, '_> {
         ]);
         let at = self.joining(&identity, || Joining {
             identity: identity.to_string(),
-            name: format!("look-ups in `{}`", source.name.value),
+            name: format!("latest {} on {}", source.name.value, first.on.value),
             sides: vec![Carrying::new(vec![source], &first.on)],
             operator: Operator::Latest(Latest {
                 within: first.within,
@@ -425,11 +431,54 @@ impl<'d> Builder<'d, '_> {
     }
 }
 
+/// Adds the counts of what joins could not take, where there are any joins.
+pub fn count_the_rest(plan: &mut Plan) {
+    if plan.joins.is_empty() {
+        return;
+    }
+    let mut topics: Vec<usize> = plan.joins.iter().flat_map(|join| join.topics.clone()).collect();
+    topics.sort_unstable();
+    topics.dedup();
+    let first = plan.metrics.len();
+    for (name, help, label) in [
+        (
+            UNKEYED_TOTAL,
+            "Records that had no part in a join, by what was wrong with their key or value",
+            "reason",
+        ),
+        (
+            LATE_TOTAL,
+            "Records that came behind what a join had decided, and decided nothing",
+            "side",
+        ),
+    ] {
+        plan.metrics.push(plan::Metric {
+            name: name.to_owned(),
+            pipeline: 0,
+            definition: DefinitionHash(xxh3_64(json!([1, name, "join", label]).to_string().as_bytes())),
+            help: help.to_owned(),
+            unit: "{record}".to_owned(),
+            kind: Kind::Count,
+            labels: vec!["join".to_owned(), label.to_owned()],
+            window: WindowSize::DEFAULT,
+            max_series: 2_000,
+            topics: topics.clone(),
+        });
+    }
+    for join in &mut plan.joins {
+        join.late = Some(MetricIx(first + 1));
+    }
+    let sources = plan.topics.iter_mut().flat_map(|topic| &mut topic.sources);
+    for emit in sources.flat_map(|source| &mut source.emits) {
+        emit.unkeyed = Some(MetricIx(first));
+    }
+}
+
 // === impl Joining ===
 
 impl Joining<'_> {
     /// As the plan has it; `position` finds a topic's place among all.
-    pub fn finish(self, position: impl Fn(&str) -> Option<usize>) -> crate::engine::plan::Join {
+    pub fn finish(self, position: impl Fn(&str) -> Option<usize>) -> plan::Join {
         let sides = self.sides.iter().map(|side| {
             let carries: Vec<Json> = side
                 .carries
@@ -444,7 +493,7 @@ impl Joining<'_> {
         let mut topics: Vec<usize> = sources.filter_map(|source| position(&source.topic.value)).collect();
         topics.sort_unstable();
         topics.dedup();
-        crate::engine::plan::Join {
+        plan::Join {
             name: self.name,
             definition: DefinitionHash(xxh3_64(text.as_bytes())),
             topics,

@@ -153,13 +153,17 @@ fn a_record_behind_what_was_decided_is_late_and_decides_nothing() {
         &[said(RESPONSES, 19, "red"), said(NORMALIZED, 20, "web")],
         25,
     );
-    let late = |side: &str| (vec![side.to_owned()], 1);
+    let late = |join: &str, side: &str| (vec![join.to_owned(), side.to_owned()], 1);
+    let respond = "normalized by responses";
     assert_eq!(
         totals(&output, LATE),
-        BTreeMap::from([late("request"), late("response")])
+        BTreeMap::from([late(respond, "request"), late(respond, "response")])
     );
     assert_eq!(totals(&output, RESPONSE_TIME), NOTHING);
-    assert_eq!(totals(&output, LATE_VALUES), BTreeMap::from([late("value")]));
+    assert_eq!(
+        totals(&output, LATE_VALUES),
+        BTreeMap::from([late("channel of tickets", "value")])
+    );
     assert_eq!(totals(&after(&mut task, &[], 100), UNANSWERED), one(["email", "none"]));
 }
 

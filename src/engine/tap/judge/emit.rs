@@ -90,6 +90,7 @@ impl Judge {
     pub(super) fn unkeyed(&mut self, plan: &Plan, emit: &Emit, time: EventTime, reason: &str) {
         let Some(metric) = emit.unkeyed else { return };
         let start = self.keys.len();
+        push_value(&mut self.keys, plan.joins[emit.join.0].name.as_bytes());
         push_value(&mut self.keys, reason.as_bytes());
         self.staged.push(Staged {
             metric,

@@ -91,7 +91,7 @@ fn joined() -> Arc<Plan> {
     Arc::new(Plan {
         pipelines: vec!["support".into()],
         metrics: vec![
-            metric("unkeyed_total", Kind::Count, &["reason"], UNKEYED),
+            metric("unkeyed_total", Kind::Count, &["join", "reason"], UNKEYED),
             metric("tickets_created_total", Kind::Count, &["all"], TICKETS),
         ],
         topics: vec![TopicPlan {
@@ -270,10 +270,11 @@ fn a_record_without_a_usable_key_counts_for_all_the_rest_and_by_reason() {
     assert_eq!(counts(&task), BTreeMap::from([("counted", 6)]));
     let reasons: BTreeMap<String, u64> = partials(&output, UNKEYED, &Kind::Count)
         .into_iter()
-        .map(|((labels, _), (records, _))| (labels.concat(), records))
+        .map(|((labels, _), (records, _))| (labels.join(": "), records))
         .collect();
-    let expected = ["missing", "null", "empty", "no scalar", "too long"].map(|reason| (reason.to_owned(), 1));
-    let no_channel = [("no value".to_owned(), 6)];
+    let expected =
+        ["missing", "null", "empty", "no scalar", "too long"].map(|reason| (format!("join 10: {reason}"), 1));
+    let no_channel = [("join 11: no value".to_owned(), 6)];
     assert_eq!(reasons, expected.into_iter().chain(no_channel).collect());
     let sent: usize = keyed(&output)
         .iter()
