@@ -332,9 +332,11 @@ impl Report<'_> {
                 .filter(|(_, _, recipe)| recipe.metric == MetricIx(at))
                 .collect();
             self.metric(metric, &feeds, &checked.expenses[at]);
-            for join in checked.plan.joins_of(MetricIx(at)) {
-                let join = &checked.plan.joins[join.0];
-                self.line(4, "joined", &self.mask(&join.name));
+            let joins = checked.plan.joins_of(MetricIx(at));
+            for join in &joins {
+                self.line(4, "joined", &self.mask(&checked.plan.joins[join.0].name));
+            }
+            if !joins.is_empty() && !metric.labels.is_empty() {
                 self.line(4, "labels", &self.mask(&metric.labels.join(", ")));
             }
         }
