@@ -20,6 +20,7 @@ use crate::export::outbox::{self, Control, OutboxConfig};
 use crate::export::sender::Sender;
 use crate::export::settings::{Settings, Signal};
 use crate::export::stats::ExportStats;
+use crate::export::telemetry::{self, Telemetry};
 use crate::http;
 use crate::kafka::{self, Cleanup, ConnectError, EnsureError, KafkaCluster, TopicSpec};
 use crate::pipeline;
@@ -133,8 +134,10 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
         &stopping,
         &export_control,
     )?;
+    let telemetry = telemetry(args, &application, &stats, &export_stats)?;
     wait(&stopping);
     let exit = end(args, threads, &stopping, &export_control);
+    telemetry.stop();
     http.stop();
     Ok(exit)
 }
@@ -189,6 +192,27 @@ fn start_stages(
         threads.export = Some(outbox::spawn(config, log, Arc::clone(control)));
     }
     Ok(threads)
+}
+
+/// The process's own metrics.
+fn telemetry(
+    args: &RunArgs,
+    application: &Application,
+    stats: &Stats,
+    export: &Arc<ExportStats>,
+) -> Result<telemetry::Running, Exit> {
+    let every = telemetry::interval(&environment).map_err(usage)?;
+    let (sender, _) = sender(args)?;
+    let instance = args.instance.clone();
+    let telemetry = Telemetry {
+        application: application.id.clone(),
+        instance: instance.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
+        every,
+        stats: stats.clone(),
+        export: args.stages.contains(&Stage::Export).then(|| Arc::clone(export)),
+        sender,
+    };
+    telemetry.start().map_err(usage)
 }
 
 /// The sender, and where it sends to, for people.

@@ -4,12 +4,15 @@
 //!
 //! Why each is needed:
 //! - the queue is polled here because rdkafka's poll hides which partition an error belongs to, and allocates per record;
+//! - records of a group's consumer are taken many at once, from a queue of their own: taken one by one, librdkafka reads
+//!   the clock four times for each, which costs as much as half of our own work on it;
 //! - generation and member id, positions of chosen partitions, and metadata that is not UTF-8 have no safe accessor
 //!   (rdkafka panics on the last);
 //! - `commit_transaction` of rdkafka flushes first and so waits for records that a failed transaction never sends;
 //! - topic ids come with DescribeTopics.
 #![allow(unsafe_code)]
 
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -27,12 +30,22 @@ use crate::engine::task::{Record, Stamp, TopicId};
 use crate::engine::time::WallTime;
 use crate::runtime::log::TopicPartition;
 
-/// A consumer whose events are taken from its queue one by one.
+/// The most that is taken over from librdkafka in one call.
+const BATCH: usize = 256;
+
+/// A consumer whose events are taken from its queue one by one, and whose records many at once.
 pub(super) struct EventConsumer<C: ConsumerContext> {
-    /// Declared before the client: must be given back before the client is destroyed.
+    /// Declared before the client, as are the queues: must be given back before the client is destroyed.
+    fetched: VecDeque<Message>,
+    /// Queues of partitions whose records go to `records` instead of `queue`.
+    gathered: BTreeMap<TopicPartition, Queue>,
+    records: Queue,
     queue: Queue,
     client: Arc<BaseConsumer<C>>,
 }
+
+/// A record, or an error of a partition, given back on drop.
+pub(super) struct Message(NonNull<rd::rd_kafka_message_t>);
 
 /// The queue of one partition, cut off from the consumer's common queue.
 pub(super) struct PartitionQueue<C: ConsumerContext> {
@@ -120,7 +133,12 @@ impl<C: ConsumerContext> EventConsumer<C> {
         // SAFETY: the client is alive; the reference that the call takes belongs to the new Queue.
         let queue = unsafe { rd::rd_kafka_queue_get_consumer(client.client().native_ptr()) };
         let queue = Queue(NonNull::new(queue)?);
+        // SAFETY: as above.
+        let records = unsafe { rd::rd_kafka_queue_new(client.client().native_ptr()) };
         Some(Self {
+            fetched: VecDeque::new(),
+            gathered: BTreeMap::new(),
+            records: Queue(NonNull::new(records)?),
             queue,
             client: Arc::new(client),
         })
@@ -134,15 +152,77 @@ impl<C: ConsumerContext> EventConsumer<C> {
         self.queue.poll(wait)
     }
 
-    /// A queue of its own for this partition. To be taken before the partition is assigned, else its first records go to
-    /// the common queue.
-    pub(super) fn partition_queue(&self, partition: &TopicPartition) -> Option<PartitionQueue<C>> {
+    /// From now on the records of this partition are [`fetch`](Self::fetch)ed. To be called before it is assigned.
+    pub(super) fn gather(&mut self, partition: &TopicPartition) {
+        if let Some(queue) = self.queue_of(partition) {
+            self.gathered.insert(partition.clone(), queue);
+        }
+    }
+
+    /// The partition is not assigned any more.
+    pub(super) fn let_go(&mut self, partition: &TopicPartition) {
+        self.gathered.remove(partition);
+        self.fetched.retain(|message| !message.is_of(partition));
+    }
+
+    /// Takes up to `most` messages over from librdkafka, waiting for the first one; whether there are any. Its position
+    /// moves with that, although nobody has seen them yet: see [`Self::first_fetched`].
+    pub(super) fn fetch(&mut self, wait: Duration, most: usize) -> bool {
+        for queue in self.gathered.values() {
+            // A partition that is stopped, as by a seek that fails, takes its forwarding away when it gets to it.
+            // SAFETY: both queues are alive; librdkafka counts its own reference.
+            unsafe { rd::rd_kafka_queue_forward(queue.0.as_ptr(), self.records.0.as_ptr()) };
+        }
+        let mut batch = [ptr::null_mut(); BATCH];
+        let most = most.min(BATCH);
+        let mut take = |wait, most| {
+            // SAFETY: the queue is alive, and `batch` has room for BATCH messages, which are ours from here on.
+            let taken = unsafe {
+                rd::rd_kafka_consume_batch_queue(self.records.0.as_ptr(), millis(wait), batch.as_mut_ptr(), most)
+            };
+            let taken = usize::try_from(taken).unwrap_or(0);
+            let messages = batch.iter().take(taken);
+            self.fetched
+                .extend(messages.filter_map(|message| NonNull::new(*message)).map(Message));
+            taken > 0
+        };
+        // With a wait it would also wait until all `most` are there.
+        let came = wait > Duration::ZERO && take(wait, 1);
+        if came || wait.is_zero() {
+            take(Duration::ZERO, most);
+        }
+        !self.fetched.is_empty()
+    }
+
+    /// The next of what was fetched.
+    pub(super) fn next_fetched(&mut self) -> Option<Message> {
+        self.fetched.pop_front()
+    }
+
+    /// Where the reader really is on a partition of which there are messages that nobody has taken yet.
+    pub(super) fn first_fetched(&self, partition: &TopicPartition) -> Option<i64> {
+        let mut of_it = self.fetched.iter().filter(|message| message.is_of(partition));
+        of_it.find_map(Message::offset)
+    }
+
+    /// Throws away what was fetched of this partition.
+    pub(super) fn forget(&mut self, partition: &TopicPartition) {
+        self.fetched.retain(|message| !message.is_of(partition));
+    }
+
+    fn queue_of(&self, partition: &TopicPartition) -> Option<Queue> {
         let topic = CString::new(partition.topic.as_str()).ok()?;
         let number = i32::try_from(partition.partition).ok()?;
         // SAFETY: client and string are alive during the call; the returned reference belongs to the new Queue.
         let queue =
             unsafe { rd::rd_kafka_queue_get_partition(self.client.client().native_ptr(), topic.as_ptr(), number) };
-        let queue = Queue(NonNull::new(queue)?);
+        NonNull::new(queue).map(Queue)
+    }
+
+    /// A queue of its own for this partition. To be taken before the partition is assigned, else its first records go to
+    /// the common queue.
+    pub(super) fn partition_queue(&self, partition: &TopicPartition) -> Option<PartitionQueue<C>> {
+        let queue = self.queue_of(partition)?;
         // SAFETY: forwarding to null marks the queue as the application's own; the queue is alive.
         unsafe { rd::rd_kafka_queue_forward(queue.0.as_ptr(), ptr::null_mut()) };
         Some(PartitionQueue {
@@ -186,6 +266,64 @@ impl<C: ConsumerContext> PartitionQueue<C> {
     }
 }
 
+// === impl Message ===
+
+// SAFETY: a message may be read and given back by any thread.
+unsafe impl Send for Message {}
+
+impl Message {
+    /// A record or an error.
+    pub(super) fn said(&self) -> Said<'_> {
+        // SAFETY: the message is alive as long as self, and everything borrowed below borrows from self.
+        unsafe {
+            let message = self.0.as_ref();
+            match message.err {
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => record_of(message),
+                code => Said::Error(ReadError {
+                    code: code.into(),
+                    fatal: code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__FATAL,
+                    partition: self.partition(),
+                    text: text(rd::rd_kafka_message_errstr(message)),
+                }),
+            }
+        }
+    }
+
+    fn is_of(&self, partition: &TopicPartition) -> bool {
+        // SAFETY: the message is alive; the name lives as long as its topic.
+        unsafe {
+            let message = self.0.as_ref();
+            u32::try_from(message.partition) == Ok(partition.partition)
+                && !message.rkt.is_null()
+                && CStr::from_ptr(rd::rd_kafka_topic_name(message.rkt)).to_bytes() == partition.topic.as_bytes()
+        }
+    }
+
+    /// `None` for an error.
+    fn offset(&self) -> Option<i64> {
+        // SAFETY: the message is alive.
+        let message = unsafe { self.0.as_ref() };
+        (message.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then_some(message.offset)
+    }
+
+    fn partition(&self) -> Option<TopicPartition> {
+        // SAFETY: the message is alive; the name is copied.
+        unsafe {
+            let message = self.0.as_ref();
+            let topic = (!message.rkt.is_null()).then(|| text(rd::rd_kafka_topic_name(message.rkt)))?;
+            let partition = u32::try_from(message.partition).ok()?;
+            Some(TopicPartition { topic, partition })
+        }
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        // SAFETY: we own the message; records that borrow from it cannot outlive self.
+        unsafe { rd::rd_kafka_message_destroy(self.0.as_ptr()) }
+    }
+}
+
 // === impl Event ===
 
 impl Event {
@@ -194,7 +332,10 @@ impl Event {
         // SAFETY: the event is alive as long as self, and everything borrowed below borrows from self.
         unsafe {
             match rd::rd_kafka_event_type(event) {
-                rd::RD_KAFKA_EVENT_FETCH => record_of(event),
+                rd::RD_KAFKA_EVENT_FETCH => match rd::rd_kafka_event_message_next(event).as_ref() {
+                    Some(message) => record_of(message),
+                    None => Said::Other,
+                },
                 rd::RD_KAFKA_EVENT_REBALANCE => {
                     let partitions = partitions_of(rd::rd_kafka_event_topic_partition_list(event));
                     match rd::rd_kafka_event_error(event) {
@@ -226,13 +367,9 @@ impl Drop for Event {
     }
 }
 
-/// SAFETY: `event` is a live FETCH event; the result must not outlive it.
-unsafe fn record_of<'e>(event: *mut rd::rd_kafka_event_t) -> Said<'e> {
+/// SAFETY: `message` is a live record; the result must not outlive it.
+unsafe fn record_of(message: &rd::rd_kafka_message_t) -> Said<'_> {
     unsafe {
-        let message = rd::rd_kafka_event_message_next(event);
-        let Some(message) = message.as_ref() else {
-            return Said::Other;
-        };
         let topic = CStr::from_ptr(rd::rd_kafka_topic_name(message.rkt)).to_str();
         let (Ok(topic), Ok(partition)) = (topic, u32::try_from(message.partition)) else {
             return Said::Other;

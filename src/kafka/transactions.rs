@@ -375,11 +375,17 @@ impl Current {
     /// Serves delivery reports for a step at most; whether every record has one.
     fn serve(&self, step: Duration) -> bool {
         let end = Instant::now() + step;
-        while self.producer.in_flight_count() > 0 && Instant::now() < end {
-            // rdkafka's poll waits out its time also when reports come, so it gets little at once.
-            self.producer.poll(Duration::from_millis(1));
+        loop {
+            self.producer.poll(Duration::ZERO);
+            if self.producer.in_flight_count() == 0 {
+                return true;
+            }
+            if Instant::now() >= end {
+                return false;
+            }
+            // rdkafka's own wait spins for the last millisecond of its time, and this is about one.
+            std::thread::sleep(Duration::from_micros(500));
         }
-        self.producer.in_flight_count() == 0
     }
 
     fn forget_failure(&self) {

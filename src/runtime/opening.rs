@@ -10,7 +10,7 @@
 //!   unless the operator accepts the reset;
 //! - a committed offset below the log's start means that retention was faster: the task is told, and counts it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::log::{Change, Committed, LogError, TopicPartition};
 use super::owned::{Owned, Phase};
@@ -170,7 +170,10 @@ impl Worker {
             Some(changelog) => {
                 let target = self.log.log_end(&changelog)?;
                 self.log.restore_start(&changelog)?;
-                Phase::Restoring { target, since: now }
+                Phase::Restoring {
+                    target,
+                    since: Instant::now(),
+                }
             }
         };
         if let Some(owned) = self.owned.iter_mut().find(|owned| owned.partition == *partition) {
@@ -252,7 +255,7 @@ impl Worker {
                         task.accept(Input::Restored).map_err(halted)?;
                     }
                     self.owned[index].phase = Phase::Seeking;
-                    let micros = u64::try_from(now.since(since).as_micros()).unwrap_or(0);
+                    let micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
                     self.stats.of(&self.options.name, |numbers| {
                         numbers.restores += 1;
                         numbers.restore_micros.saturating_record(micros.max(1));

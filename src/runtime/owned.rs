@@ -4,6 +4,8 @@
 //! task that refused a record. Only a running task takes records; whatever arrives before is thrown away and read again,
 //! since every way to `Running` goes through a seek.
 
+use std::time::Instant;
+
 use super::log::TopicPartition;
 use crate::engine::task::{Input, Record, Task};
 use crate::engine::time::WallTime;
@@ -27,7 +29,7 @@ pub enum Phase {
     /// Reading the changelog up to `target` (its high watermark when the restore began).
     Restoring {
         target: i64,
-        since: WallTime,
+        since: Instant,
     },
     /// State is there; the reader has to go to `next`.
     Seeking,

@@ -30,9 +30,11 @@ pub struct WorkerNumbers {
     pub fatal: u64,
     pub restores: u64,
     pub rebalances: u64,
+    /// Dead letters in transactions that were committed.
+    pub dead_letters: u64,
     /// Microseconds from the begin to the end of a transaction.
     pub commit_micros: Histogram<u64>,
-    /// Microseconds from the assignment of a partition to its running.
+    /// Microseconds from the opening of a changelog to its end.
     pub restore_micros: Histogram<u64>,
     /// Partitions that this worker owns: phase in one word, and what the task says.
     pub tasks: BTreeMap<TopicPartition, (&'static str, TaskView)>,
@@ -78,6 +80,7 @@ impl Default for WorkerNumbers {
             fatal: 0,
             restores: 0,
             rebalances: 0,
+            dead_letters: 0,
             commit_micros: histogram(),
             restore_micros: histogram(),
             tasks: BTreeMap::new(),

@@ -433,10 +433,12 @@ impl Worker {
                         .map(|(partition, output)| (partition.clone(), output.next));
                     self.log.trim(&offsets.collect::<Vec<_>>());
                 }
+                let dead_letters: usize = sealed.outputs.values().map(|output| output.dead.len()).sum();
                 self.sealed = None;
                 let took = self.commit_began.take().map(|began| began.elapsed());
                 self.stats.of(&self.options.name, |numbers| {
                     numbers.committed += 1;
+                    numbers.dead_letters += dead_letters as u64;
                     numbers.last_commit = Some(Instant::now());
                     if let Some(took) = took {
                         numbers.commit_took(took);
