@@ -395,7 +395,8 @@ impl Writer {
             let mut bucket_counts = vec![0; BOUNDS.len() + 1];
             let (mut count, mut sum) = (0, 0.0);
             for step in recorded.iter_recorded() {
-                let seconds = step.value_iterated_to() as f64 / per_second;
+                // A value on a bound is below it: the lowest of those that are kept as the same.
+                let seconds = recorded.lowest_equivalent(step.value_iterated_to()) as f64 / per_second;
                 let bucket = BOUNDS.partition_point(|bound| *bound < seconds);
                 bucket_counts[bucket] += step.count_since_last_iteration();
                 count += step.count_since_last_iteration();

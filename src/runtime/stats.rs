@@ -11,6 +11,9 @@ use hdrhistogram::Histogram;
 use super::log::TopicPartition;
 use crate::engine::task::TaskView;
 
+/// The longest duration that is told apart, in microseconds: ten minutes.
+const LONGEST: u64 = 600_000_000;
+
 /// Shared by all workers of a process.
 #[derive(Clone, Default)]
 pub struct Stats(Arc<Mutex<Numbers>>);
@@ -72,7 +75,7 @@ impl Stats {
 
 impl Default for WorkerNumbers {
     fn default() -> Self {
-        let histogram = || Histogram::new(3).expect("three digits are within hdrhistogram's limits");
+        let histogram = || Histogram::new_with_bounds(1, LONGEST, 3).expect("constant bounds");
         Self {
             records: 0,
             committed: 0,
