@@ -158,6 +158,7 @@ impl Application {
             application: self.id.clone(),
             partitions: self.shuffle_partitions,
             max_backdate: self.max_backdate,
+            retire_unknown: self.accept_reset,
         }
     }
 

@@ -80,7 +80,8 @@ pub struct RunArgs {
     #[arg(long, default_value = "30m", value_name = "DURATION", value_parser = duration)]
     max_backdate: Span,
 
-    /// Partitions whose offsets were reset or expired begin a new ledger epoch instead of stopping the stage
+    /// Partitions whose offsets were reset or expired begin a new ledger epoch instead of stopping the stage; partials of
+    /// definitions that no instance will ever know are counted as retired
     #[arg(long)]
     accept_reset: bool,
 
