@@ -17,6 +17,8 @@ pub struct Owned {
     pub task: Option<Box<dyn Task>>,
     /// The offset that the task expects next.
     pub next: i64,
+    /// What the group had committed when the task was opened.
+    pub committed: Option<i64>,
     /// The step in which the task was told the time last.
     pub told_in_step: u64,
     /// When the last record came; the log's end is asked for only where it is quiet.
@@ -56,6 +58,7 @@ impl Owned {
             phase: Phase::Opening,
             task: None,
             next: 0,
+            committed: None,
             told_in_step: 0,
             last_record: WallTime(0),
         }
