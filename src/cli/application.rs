@@ -21,6 +21,11 @@ pub const DEAD_LETTER_PARTITIONS: u32 = 1;
 /// What one client buffers of what it fetched, at the least, in KiB.
 const LEAST_QUEUE_KBYTES: u32 = 2 * 1024;
 
+pub(super) const GAUGE_REPARTITION: &str = "gauge-repartition";
+pub(super) const GAUGE_CHANGELOG: &str = "gauge-changelog";
+pub(super) const OUTBOX: &str = "otlp-metrics";
+pub(super) const DEAD_LETTERS: &str = "dead-letters";
+
 /// One application as this process runs it.
 #[derive(Clone)]
 pub struct Application {
@@ -47,6 +52,8 @@ pub struct InternalTopic {
     pub compacted: bool,
     /// `None`: no time retention.
     pub retention_hours: Option<u32>,
+    /// What is in it, for people.
+    pub holds: &'static str,
 }
 
 /// A worker that is ready to start: can be started again after it was killed.
@@ -60,48 +67,33 @@ pub struct WorkerSetup {
 
 impl Application {
     pub fn group(&self, stage: Stage) -> String {
-        match stage {
-            Stage::Tap => self.id.clone(),
-            Stage::Gauge => format!("{}-gauge", self.id),
-            Stage::Export => format!("{}-otlp-metrics", self.id),
-        }
+        group(&self.id, stage)
     }
 
     pub fn gauge_repartition(&self) -> String {
-        format!("{}-gauge-repartition", self.id)
+        named(&self.id, GAUGE_REPARTITION)
     }
 
     pub fn gauge_changelog(&self) -> String {
-        format!("{}-gauge-changelog", self.id)
+        named(&self.id, GAUGE_CHANGELOG)
     }
 
     /// Frozen requests on their way to collectors.
     pub fn outbox(&self) -> String {
-        format!("{}-otlp-metrics", self.id)
+        named(&self.id, OUTBOX)
     }
 
     pub fn dead_letters(&self) -> String {
-        format!("{}-dead-letters", self.id)
+        named(&self.id, DEAD_LETTERS)
     }
 
     pub fn input_topics(&self) -> Vec<String> {
         self.plan.topics.iter().map(|topic| topic.topic.clone()).collect()
     }
 
-    /// Every topic that the application keeps for itself.
+    /// See [`internal_topics`].
     pub fn internal_topics(&self) -> Vec<InternalTopic> {
-        let topic = |name, partitions, compacted, retention_hours| InternalTopic {
-            name,
-            partitions,
-            compacted,
-            retention_hours,
-        };
-        vec![
-            topic(self.gauge_repartition(), self.shuffle_partitions, false, None),
-            topic(self.gauge_changelog(), self.shuffle_partitions, true, None),
-            topic(self.outbox(), self.shuffle_partitions, false, Some(24)),
-            topic(self.dead_letters(), DEAD_LETTER_PARTITIONS, false, Some(7 * 24)),
-        ]
+        internal_topics(&self.id, self.shuffle_partitions)
     }
 
     /// The `number`th tap worker of this process.
@@ -201,4 +193,69 @@ pub fn stage_name(stage: Stage) -> &'static str {
         Stage::Gauge => "gauge",
         Stage::Export => "export",
     }
+}
+
+pub(super) fn named(application_id: &str, what: &str) -> String {
+    format!("{application_id}-{what}")
+}
+
+/// The consumer group of a stage.
+pub fn group(application_id: &str, stage: Stage) -> String {
+    match stage {
+        Stage::Tap => application_id.to_owned(),
+        Stage::Gauge => named(application_id, "gauge"),
+        Stage::Export => named(application_id, "otlp-metrics"),
+    }
+}
+
+/// Every topic that the application keeps for itself.
+pub fn internal_topics(application_id: &str, shuffle_partitions: u32) -> Vec<InternalTopic> {
+    let topic = |what, partitions, compacted, retention_hours, holds| InternalTopic {
+        name: named(application_id, what),
+        partitions,
+        compacted,
+        retention_hours,
+        holds,
+    };
+    vec![
+        topic(
+            GAUGE_REPARTITION,
+            shuffle_partitions,
+            false,
+            None,
+            "partial aggregates on their way to the series' owner",
+        ),
+        topic(
+            GAUGE_CHANGELOG,
+            shuffle_partitions,
+            true,
+            None,
+            "the state of the series",
+        ),
+        topic(OUTBOX, shuffle_partitions, false, Some(24), "frozen export requests"),
+        topic(
+            DEAD_LETTERS,
+            DEAD_LETTER_PARTITIONS,
+            false,
+            Some(7 * 24),
+            "records that no metric could take",
+        ),
+    ]
+}
+
+/// An input topic that is one of the application's own: it would be fed with what it is read for.
+pub fn own_input<'p>(plan: &'p Plan, application_id: &str) -> Option<&'p str> {
+    let own = internal_topics(application_id, 1);
+    let inputs = plan.topics.iter().map(|topic| topic.topic.as_str());
+    inputs
+        .into_iter()
+        .find(|input| own.iter().any(|own| own.name == *input))
+}
+
+/// What to say of an input topic that [`own_input`] found.
+pub fn own_input_refused(topic: &str, application_id: &str) -> String {
+    format!(
+        "`{topic}` cannot be an input topic: it is an internal topic of the application `{application_id}`. Name another topic \
+         in the pipeline, or give another --application-id"
+    )
 }

@@ -427,7 +427,11 @@ impl GroupReader {
     }
 
     pub(super) fn committed(&self, partitions: &[TopicPartition]) -> Result<Vec<Option<Committed>>, LogError> {
-        committed(self.client(), &self.group, partitions)
+        committed(self.client(), About::Group(&self.group), partitions)
+    }
+
+    pub(super) fn group(&self) -> &str {
+        &self.group
     }
 
     /// The member's current id and generation, for the transaction's offsets.
@@ -468,10 +472,10 @@ fn consumer(connection: &Connection, options: &ClientOptions) -> Result<EventCon
     EventConsumer::new(consumer).ok_or_else(|| LogError::Refused("group consumer: the group has no name".to_owned()))
 }
 
-/// Committed offsets of `group`, stable; asked through a consumer that has the group's id.
+/// Committed offsets of a group, stable; asked through a consumer that has the group's id.
 pub(super) fn committed<C: rdkafka::consumer::ConsumerContext>(
     consumer: &BaseConsumer<C>,
-    group: &str,
+    about: About<'_>,
     partitions: &[TopicPartition],
 ) -> Result<Vec<Option<Committed>>, LogError> {
     if partitions.is_empty() {
@@ -479,14 +483,14 @@ pub(super) fn committed<C: rdkafka::consumer::ConsumerContext>(
     }
     let found = consumer
         .committed_offsets(anywhere(partitions), CALL)
-        .map_err(|error| trouble::asked_by(&error, About::Group(group)))?;
+        .map_err(|error| trouble::asked_by(&error, about))?;
     sys::entries(&found)
         .into_iter()
         .map(|entry| match entry.error {
             Some(code @ Code::TopicAuthorizationFailed) => {
                 Err(trouble::asked(code, About::ReadTopic(&entry.partition.topic)))
             }
-            Some(code) => Err(trouble::asked(code, About::Group(group))),
+            Some(code) => Err(trouble::asked(code, about)),
             None if entry.offset >= 0 => Ok(Some(Committed {
                 offset: entry.offset,
                 metadata: entry.metadata,

@@ -9,7 +9,7 @@
 //! - generation and member id, positions of chosen partitions, and metadata that is not UTF-8 have no safe accessor
 //!   (rdkafka panics on the last);
 //! - `commit_transaction` of rdkafka flushes first and so waits for records that a failed transaction never sends;
-//! - topic ids come with DescribeTopics.
+//! - topic ids, and what the login may do with a topic, come with DescribeTopics.
 #![allow(unsafe_code)]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -91,6 +91,16 @@ pub(super) struct ListEntry {
     /// Bytes that are not UTF-8 are replaced: such metadata is not ours.
     pub metadata: String,
     pub error: Option<RDKafkaErrorCode>,
+}
+
+/// What the brokers tell of one topic.
+pub(super) struct Described {
+    pub name: String,
+    /// Why it cannot be described.
+    pub refused: Option<RDKafkaErrorCode>,
+    pub id: TopicId,
+    /// What the login may do with it (KIP-430); `None` where the brokers do not tell.
+    pub allowed: Option<Vec<rd::rd_kafka_AclOperation_t>>,
 }
 
 /// A failed call of the transactional API.
@@ -522,34 +532,51 @@ pub(super) fn abort_transaction<C: ProducerContext>(
     }
 }
 
-/// Asks for the topic's id; zero from brokers that have none.
+/// The topic's id; zeros where the brokers know none.
 pub(super) fn topic_id<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
     wait: Duration,
 ) -> Result<TopicId, RDKafkaErrorCode> {
-    let name = CString::new(topic).map_err(|_| RDKafkaErrorCode::InvalidTopic)?;
-    let mut names = [name.as_ptr()];
+    let described = describe_topics(client, &[topic], wait)?;
+    let described = described.first().ok_or(RDKafkaErrorCode::UnknownTopicOrPartition)?;
+    described.refused.map_or(Ok(described.id), Err)
+}
+
+/// What the brokers tell of these topics, those that do not exist included.
+pub(super) fn describe_topics<C: ClientContext>(
+    client: &Client<C>,
+    topics: &[&str],
+    wait: Duration,
+) -> Result<Vec<Described>, RDKafkaErrorCode> {
+    let names: Result<Vec<CString>, _> = topics.iter().map(|topic| CString::new(*topic)).collect();
+    let names = names.map_err(|_| RDKafkaErrorCode::InvalidTopic)?;
+    let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
     // SAFETY: everything created here is destroyed here, after the last use of what borrows from it.
     unsafe {
         let rk = client.native_ptr();
         let queue = Queue(NonNull::new(rd::rd_kafka_queue_new(rk)).ok_or(RDKafkaErrorCode::Fail)?);
-        let topics = rd::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+        let topics = rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
         let options = rd::rd_kafka_AdminOptions_new(rk, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
         let mut refusal = [0 as c_char; 256];
         rd::rd_kafka_AdminOptions_set_request_timeout(options, millis(wait), refusal.as_mut_ptr(), refusal.len());
+        // Null where it went well; otherwise rights are not told.
+        let refused = rd::rd_kafka_AdminOptions_set_include_authorized_operations(options, 1);
+        if !refused.is_null() {
+            rd::rd_kafka_error_destroy(refused);
+        }
         rd::rd_kafka_DescribeTopics(rk, topics, options, queue.0.as_ptr());
         rd::rd_kafka_AdminOptions_destroy(options);
         rd::rd_kafka_TopicCollection_destroy(topics);
         let event = queue
             .poll(wait + Duration::from_millis(500))
             .ok_or(RDKafkaErrorCode::OperationTimedOut)?;
-        id_in(&event)
+        described_in(&event)
     }
 }
 
-/// SAFETY: `event` answers DescribeTopics for one topic.
-unsafe fn id_in(event: &Event) -> Result<TopicId, RDKafkaErrorCode> {
+/// SAFETY: `event` answers DescribeTopics.
+unsafe fn described_in(event: &Event) -> Result<Vec<Described>, RDKafkaErrorCode> {
     unsafe {
         let event = event.0.as_ptr();
         let code = rd::rd_kafka_event_error(event);
@@ -562,23 +589,32 @@ unsafe fn id_in(event: &Event) -> Result<TopicId, RDKafkaErrorCode> {
         }
         let mut count = 0;
         let topics = rd::rd_kafka_DescribeTopics_result_topics(result, &mut count);
-        if topics.is_null() || count == 0 {
-            return Err(RDKafkaErrorCode::UnknownTopicOrPartition);
-        }
-        let code = rd::rd_kafka_error_code(rd::rd_kafka_TopicDescription_error(*topics));
-        if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(code.into());
-        }
-        let id = rd::rd_kafka_TopicDescription_topic_id(*topics);
-        if id.is_null() {
-            return Ok([0; 16]);
-        }
-        let high = rd::rd_kafka_Uuid_most_significant_bits(id).to_be_bytes();
-        let low = rd::rd_kafka_Uuid_least_significant_bits(id).to_be_bytes();
+        let topics = match topics.is_null() {
+            true => &[],
+            false => std::slice::from_raw_parts(topics, count),
+        };
+        Ok(topics.iter().map(|topic| described(*topic)).collect())
+    }
+}
+
+/// SAFETY: `topic` belongs to an event that lives.
+unsafe fn described(topic: *const rd::rd_kafka_TopicDescription_t) -> Described {
+    unsafe {
+        let code = rd::rd_kafka_error_code(rd::rd_kafka_TopicDescription_error(topic));
+        let mut count = 0;
+        let allowed = rd::rd_kafka_TopicDescription_authorized_operations(topic, &mut count);
+        let id = rd::rd_kafka_TopicDescription_topic_id(topic);
         let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&high);
-        bytes[8..].copy_from_slice(&low);
-        Ok(bytes)
+        if !id.is_null() {
+            bytes[..8].copy_from_slice(&rd::rd_kafka_Uuid_most_significant_bits(id).to_be_bytes());
+            bytes[8..].copy_from_slice(&rd::rd_kafka_Uuid_least_significant_bits(id).to_be_bytes());
+        }
+        Described {
+            name: text(rd::rd_kafka_TopicDescription_name(topic)),
+            refused: (code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| code.into()),
+            id: bytes,
+            allowed: (!allowed.is_null()).then(|| std::slice::from_raw_parts(allowed, count).to_vec()),
+        }
     }
 }
 
