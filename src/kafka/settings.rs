@@ -215,6 +215,9 @@ impl Connection {
             // default of 100, 17 at 10.
             ("retry.backoff.ms", "10".to_owned()),
             ("retry.backoff.max.ms", "200".to_owned()),
+            // send_offsets_to_transaction (librdkafka 2.12, #5456) ignores its time-out: when the group's coordinator moves it
+            // may wait for some connection to change its state. While it waits all are idle, so this ends it.
+            ("connections.max.idle.ms", "15000".to_owned()),
             // Nothing is sent before a seal, and a seal hands over everything at once.
             ("linger.ms", "1".to_owned()),
             ("compression.type", "lz4".to_owned()),
