@@ -608,3 +608,79 @@ fn another_number_of_shuffle_partitions_is_refused_at_the_start() {
         assert!(said.contains(part), "`{part}` is in the message: {said}");
     }
 }
+
+#[test]
+fn an_internal_topic_is_refused_as_an_input_topic() {
+    let folder = folder();
+    for internal in ["gauge-repartition", "gauge-changelog", "otlp-metrics", "dead-letters"] {
+        let topic = format!("support-{internal}");
+        let pipeline = pipeline(
+            folder.path(),
+            &PIPELINE.replace("topic: events", &format!("topic: {topic}")),
+        );
+        let check = |id: &str| {
+            let mut command = Command::new(BINARY);
+            command.arg("check").arg(&pipeline).args(["--application-id", id]);
+            command.output().expect("it runs")
+        };
+        let refused = check("support");
+        assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+        for part in [topic.as_str(), "--application-id", "internal topic"] {
+            assert!(said(&refused).contains(part), "`{part}`: {}", said(&refused));
+        }
+        // To another application it is a topic like any other.
+        let taken = check("other");
+        assert_eq!(taken.status.code(), Some(0), "{}", said(&taken));
+        // Seen before any broker is asked.
+        let application = Application::new(folder.path(), &pipeline, "127.0.0.1:1", "http://127.0.0.1:1");
+        let (status, said) = application.start("one").ends(LIMIT);
+        assert_eq!(status.code(), Some(2), "{said}");
+        assert!(said.contains(&topic), "{said}");
+    }
+}
+
+#[test]
+fn a_record_that_an_internal_topic_does_not_take_stops_the_stage_and_is_not_sent_again() {
+    let _turn = my_turn();
+    let folder = folder();
+    let (kafka, mut collector, application) = parts(folder.path(), 3);
+    let repartition = "support-gauge-repartition";
+    kafka.create_topic(
+        repartition,
+        6,
+        &[("max.message.bytes", "1000"), ("cleanup.policy", "delete")],
+    );
+    // Nothing that compresses well: a batch of some hundred series is larger than the topic takes.
+    let mut random = common::random::Random::new(1);
+    let kinds: Vec<String> = (0..1_500).map(|_| format!("{:016x}", random.below(u64::MAX))).collect();
+    write(&kafka, 0, &kinds.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut instance = application.start("one");
+    let (status, said) = instance.ends(LIMIT);
+    assert_eq!(status.code(), Some(4), "{said}");
+    for part in [repartition, "a record of", "max.message.bytes must be 8388608"] {
+        assert!(said.contains(part), "`{part}` is in the message: {said}");
+    }
+    assert!(!said.contains("transaction aborted"), "it is not tried again: {said}");
+    assert_eq!(collector.points().sum("events_total"), 0, "nothing of it went on");
+    kafka.tool(
+        "kafka.admin.ConfigCommand",
+        &[
+            "--alter",
+            "--entity-type",
+            "topics",
+            "--entity-name",
+            repartition,
+            "--add-config",
+            "max.message.bytes=8388608",
+        ],
+    );
+    instance.resume();
+    eventually("every event is counted once", LIMIT, || {
+        match collector.points().sum("events_total") {
+            1_500 => Ok(()),
+            other => Err(other.to_string()),
+        }
+    });
+    instance.stop();
+    assert_eq!(application.audit().0, Some(0));
+}

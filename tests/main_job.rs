@@ -8,7 +8,7 @@ use common::chaos::{Event, System, support_pipeline};
 use common::collector::Collector;
 use common::kafka::{Kafka, Write};
 use common::oracle::{self, Expected, RAW};
-use common::points::Points;
+use common::points::{Id, Points};
 use common::random::Random;
 use common::traffic::{PARTITIONS, Traffic, clean, stamp, troubled};
 use common::{eventually, folder, my_turn, now_micros, seed};
@@ -143,6 +143,9 @@ fn run(seed: u64, plan: Plan) {
         differences.join("\n")
     );
     check_promises(points);
+    if plan.named {
+        check_processes(points, &["one", "two", "three"]);
+    }
     let (code, said) = system.application.audit();
     assert_eq!(code, Some(0), "{said}");
     eprintln!(
@@ -173,6 +176,39 @@ fn settle(expected: &Expected, collector: &mut Collector) {
 }
 
 /// What holds for every series, whatever the input was.
+/// What each process said of itself, beside the pipeline's series and under a resource of its own.
+fn check_processes(points: &Points, names: &[&str]) {
+    for name in names {
+        let of = |metric: &str, labels: &[(&str, &str)]| -> f64 {
+            let meant = |id: &&Id| {
+                id.name == metric
+                    && id.resource.get("service.instance.id").map(String::as_str) == Some(*name)
+                    && labels
+                        .iter()
+                        .all(|(key, value)| id.attributes.get(*key).map(String::as_str) == Some(*value))
+            };
+            let ids = points.processes.keys().filter(meant);
+            ids.filter_map(|id| points.processes[id].last())
+                .map(|value| value.number())
+                .sum()
+        };
+        assert!(
+            of("streamgauge_transactions_total", &[("result", "committed")]) > 0.0,
+            "{name} commits"
+        );
+        assert!(
+            of("streamgauge_commit_duration_seconds", &[]) > 0.0,
+            "{name} says how long that takes"
+        );
+        assert!(
+            of("streamgauge_process_cpu_seconds_total", &[]) > 0.0,
+            "{name} uses CPU"
+        );
+        let memory = of("streamgauge_process_resident_memory_bytes", &[]);
+        assert!((1e6..1e9).contains(&memory), "{name} is {memory} bytes large");
+    }
+}
+
 fn check_promises(points: &Points) {
     let faults = points.faults();
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::engine::correlate::{CorrelateOptions, CorrelateStage};
 use crate::engine::gauge::{GaugeOptions, GaugeStage};
-use crate::engine::plan::{Operator, Plan};
+use crate::engine::plan::Plan;
 use crate::engine::tap::TapStage;
 use crate::engine::task::{OpenTask, Stage};
 use crate::engine::time::Span;
@@ -23,6 +23,14 @@ pub const DEAD_LETTER_PARTITIONS: u32 = 1;
 const LEAST_QUEUE_KBYTES: u32 = 2 * 1024;
 /// Keys and undecided records that one correlate task holds before its input waits: some 100 MB.
 const MOST_CORRELATED: u64 = 2_000_000;
+
+pub(super) const GAUGE_REPARTITION: &str = "gauge-repartition";
+pub(super) const GAUGE_CHANGELOG: &str = "gauge-changelog";
+pub(super) const OUTBOX: &str = "otlp-metrics";
+pub(super) const DEAD_LETTERS: &str = "dead-letters";
+pub(super) const CORRELATE_REPARTITION: &str = "correlate-repartition";
+pub(super) const CORRELATE_CHANGELOG: &str = "correlate-changelog";
+pub(super) const TRACES_OUTBOX: &str = "otlp-traces";
 
 /// One application as this process runs it.
 #[derive(Clone)]
@@ -50,6 +58,8 @@ pub struct InternalTopic {
     pub compacted: bool,
     /// `None`: no time retention.
     pub retention_hours: Option<u32>,
+    /// What is in it, for people.
+    pub holds: &'static str,
 }
 
 /// A worker that is ready to start: can be started again after it was killed.
@@ -63,85 +73,46 @@ pub struct WorkerSetup {
 
 impl Application {
     pub fn group(&self, stage: Stage) -> String {
-        match stage {
-            Stage::Tap => self.id.clone(),
-            Stage::Correlate => format!("{}-correlate", self.id),
-            Stage::Gauge => format!("{}-gauge", self.id),
-            Stage::Export => format!("{}-otlp-metrics", self.id),
-        }
+        group(&self.id, stage)
     }
 
     pub fn gauge_repartition(&self) -> String {
-        format!("{}-gauge-repartition", self.id)
+        named(&self.id, GAUGE_REPARTITION)
     }
 
     pub fn gauge_changelog(&self) -> String {
-        format!("{}-gauge-changelog", self.id)
+        named(&self.id, GAUGE_CHANGELOG)
     }
 
     pub fn correlate_repartition(&self) -> String {
-        format!("{}-correlate-repartition", self.id)
+        named(&self.id, CORRELATE_REPARTITION)
     }
 
     pub fn correlate_changelog(&self) -> String {
-        format!("{}-correlate-changelog", self.id)
+        named(&self.id, CORRELATE_CHANGELOG)
     }
 
     /// Frozen spans on their way to collectors.
     pub fn traces_outbox(&self) -> String {
-        format!("{}-otlp-traces", self.id)
-    }
-
-    /// Whether anything needs two records to know.
-    pub fn correlates(&self) -> bool {
-        !self.plan.joins.is_empty()
-    }
-
-    fn traces(&self) -> bool {
-        let traced = |operator: &Operator| matches!(operator, Operator::Respond(respond) if respond.journeys.is_some());
-        self.plan.joins.iter().any(|join| traced(&join.operator))
+        named(&self.id, TRACES_OUTBOX)
     }
 
     /// Frozen requests on their way to collectors.
     pub fn outbox(&self) -> String {
-        format!("{}-otlp-metrics", self.id)
+        named(&self.id, OUTBOX)
     }
 
     pub fn dead_letters(&self) -> String {
-        format!("{}-dead-letters", self.id)
+        named(&self.id, DEAD_LETTERS)
     }
 
     pub fn input_topics(&self) -> Vec<String> {
         self.plan.topics.iter().map(|topic| topic.topic.clone()).collect()
     }
 
-    /// Every topic that the application keeps for itself.
+    /// See [`internal_topics`].
     pub fn internal_topics(&self) -> Vec<InternalTopic> {
-        let topic = |name, partitions, compacted, retention_hours| InternalTopic {
-            name,
-            partitions,
-            compacted,
-            retention_hours,
-        };
-        let mut topics = vec![
-            topic(self.gauge_repartition(), self.shuffle_partitions, false, None),
-            topic(self.gauge_changelog(), self.shuffle_partitions, true, None),
-            topic(self.outbox(), self.shuffle_partitions, false, Some(24)),
-            topic(self.dead_letters(), DEAD_LETTER_PARTITIONS, false, Some(7 * 24)),
-        ];
-        if self.correlates() {
-            topics.push(topic(
-                self.correlate_repartition(),
-                self.shuffle_partitions,
-                false,
-                None,
-            ));
-            topics.push(topic(self.correlate_changelog(), self.shuffle_partitions, true, None));
-        }
-        if self.traces() {
-            topics.push(topic(self.traces_outbox(), self.shuffle_partitions, false, Some(24)));
-        }
-        topics
+        internal_topics(&self.id, self.shuffle_partitions, &self.plan)
     }
 
     /// The `number`th tap worker of this process.
@@ -163,7 +134,7 @@ impl Application {
 
     /// The worker of the joins; `None` where there are none.
     pub fn correlate_worker(&self) -> Option<WorkerSetup> {
-        if !self.correlates() {
+        if !self.plan.correlates() {
             return None;
         }
         let plan = Arc::clone(&self.plan);
@@ -174,7 +145,10 @@ impl Application {
         };
         let mut worker = self.options(Stage::Correlate, 0);
         worker.topics.changelog = Some(self.correlate_changelog());
-        worker.topics.outbox = self.traces().then(|| (self.traces_outbox(), self.shuffle_partitions));
+        worker.topics.outbox = self
+            .plan
+            .traces()
+            .then(|| (self.traces_outbox(), self.shuffle_partitions));
         Some(WorkerSetup {
             client: self.client(Stage::Correlate, 0),
             options: WorkerOptions {
@@ -207,7 +181,7 @@ impl Application {
 
     pub fn client(&self, stage: Stage, number: u32) -> ClientOptions {
         let name = stage_name(stage);
-        let clients = self.tap_workers + 2 + u32::from(self.correlates());
+        let clients = self.tap_workers + 2 + u32::from(self.plan.correlates());
         ClientOptions {
             group: self.group(stage),
             instance: self.instance.as_ref().map(|instance| format!("{instance}-{number}")),
@@ -224,6 +198,7 @@ impl Application {
             application: self.id.clone(),
             partitions: self.shuffle_partitions,
             max_backdate: self.max_backdate,
+            retire_unknown: self.accept_reset,
         }
     }
 
@@ -270,4 +245,96 @@ pub fn stage_name(stage: Stage) -> &'static str {
         Stage::Gauge => "gauge",
         Stage::Export => "export",
     }
+}
+
+pub(super) fn named(application_id: &str, what: &str) -> String {
+    format!("{application_id}-{what}")
+}
+
+/// The consumer group of a stage.
+pub fn group(application_id: &str, stage: Stage) -> String {
+    match stage {
+        Stage::Tap => application_id.to_owned(),
+        Stage::Correlate => named(application_id, "correlate"),
+        Stage::Gauge => named(application_id, "gauge"),
+        Stage::Export => named(application_id, "otlp-metrics"),
+    }
+}
+
+/// The consumer group of the loop that exports spans; [`Stage::Export`]'s own exports points.
+pub fn traces_group(application_id: &str) -> String {
+    named(application_id, TRACES_OUTBOX)
+}
+
+/// Every topic that the application keeps for itself, with these pipelines.
+pub fn internal_topics(application_id: &str, shuffle_partitions: u32, plan: &Plan) -> Vec<InternalTopic> {
+    let topic = |what, partitions, compacted, retention_hours, holds| InternalTopic {
+        name: named(application_id, what),
+        partitions,
+        compacted,
+        retention_hours,
+        holds,
+    };
+    let mut topics = vec![
+        topic(
+            GAUGE_REPARTITION,
+            shuffle_partitions,
+            false,
+            None,
+            "partial aggregates on their way to the series' owner",
+        ),
+        topic(
+            GAUGE_CHANGELOG,
+            shuffle_partitions,
+            true,
+            None,
+            "the state of the series",
+        ),
+        topic(OUTBOX, shuffle_partitions, false, Some(24), "frozen export requests"),
+        topic(
+            DEAD_LETTERS,
+            DEAD_LETTER_PARTITIONS,
+            false,
+            Some(7 * 24),
+            "records that no metric could take",
+        ),
+    ];
+    if plan.correlates() {
+        topics.push(topic(
+            CORRELATE_REPARTITION,
+            shuffle_partitions,
+            false,
+            None,
+            "keyed records on their way to their key's owner",
+        ));
+        topics.push(topic(
+            CORRELATE_CHANGELOG,
+            shuffle_partitions,
+            true,
+            None,
+            "open requests, looked-up values, records that wait",
+        ));
+    }
+    if plan.traces() {
+        let holds = "frozen spans";
+        topics.push(topic(TRACES_OUTBOX, shuffle_partitions, false, Some(24), holds));
+    }
+    topics
+}
+
+/// An input topic that is one of the application's own: it would be fed with what it is read for.
+pub fn own_input<'p>(plan: &'p Plan, application_id: &str) -> Option<&'p str> {
+    let own = internal_topics(application_id, 1, plan);
+    let inputs = plan.topics.iter().map(|topic| topic.topic.as_str());
+    inputs
+        .into_iter()
+        .find(|input| own.iter().any(|own| own.name == *input))
+}
+
+/// What to say of an input topic that [`own_input`] found.
+pub fn own_input_refused(topic: &str, application_id: &str) -> String {
+    format!(
+        "`{topic}` cannot be an input topic: it is an internal topic of the application `{application_id}`. Name another topic \
+         in the pipeline, or give another --application-id"
+    )
 }

@@ -57,7 +57,8 @@ pub fn run(args: &AuditArgs) -> Exit {
     };
     if rows.is_empty() {
         complain(format!(
-            "the group `{}` has committed nothing: is --application-id right?",
+            "the group `{}` has committed nothing that this login may see: is --application-id right, and are there DESCRIBE \
+             on the group and on the input topics?",
             args.application.application_id
         ));
         return Exit::Difference;

@@ -4,7 +4,7 @@
 //! go to stderr.
 //!
 //! Edges:
-//! - exit code 2 for faulty pipelines, 5 when the brokers could not be asked, else 0;
+//! - exit code 2 for faulty pipelines, 5 when the brokers could not be asked or refuse a right that `run` needs, else 0;
 //! - without brokers partitions are not known and not guessed at;
 //! - values from `${env:..}` and `${file:..}` are called as the file calls them.
 
@@ -13,14 +13,15 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::Exit;
 use super::cluster::{ApplicationArgs, ClusterArgs};
+use super::{Exit, application, complain, rights};
 use crate::engine::plan::ValueFrom;
 use crate::engine::plan::{
     Kind, LabelFrom, Metric, MetricIx, Plan, Recipe, SourcePlan, TimeFormat, TimeFrom, TopicPlan,
 };
 use crate::engine::tap::expr::Expr;
 use crate::engine::task::PartitionCounts;
+use crate::kafka::{self, ConnectError, Connection};
 use crate::pipeline::{Checked, Expense, Look, check_files, spell_duration, spell_size, spell_start};
 
 /// The command's flags.
@@ -29,7 +30,7 @@ pub struct CheckArgs {
     /// Pipeline files
     #[arg(required = true, value_name = "PIPELINE")]
     files: Vec<PathBuf>,
-    /// Also ask the brokers which topics and partitions there are
+    /// Also ask the brokers which topics and partitions there are, and whether the login has the rights that `run` needs
     #[arg(long)]
     connect: bool,
     #[command(flatten)]
@@ -55,14 +56,25 @@ pub fn command(args: &CheckArgs) -> ExitCode {
         Ok(connection) => connection,
         Err(exit) => return exit.into(),
     };
-    let mut ask = |topics: &[String]| {
-        let (_, found) = crate::kafka::describe(&connection, topics).map_err(|error| error.to_string())?;
-        Ok(found
-            .into_iter()
-            .filter_map(|topic| Some((topic.name, topic.partitions?)))
-            .collect())
-    };
+    let mut ask = |plan: &Plan| ask_brokers(&connection, &request.application_id, plan);
     run(&request, &super::environment, Some(&mut ask))
+}
+
+/// Partition counts, once the login is known to have every right that `run` needs.
+fn ask_brokers(connection: &Connection, application_id: &str, plan: &Plan) -> Result<PartitionCounts, Unasked> {
+    let topics: Vec<String> = plan.topics.iter().map(|topic| topic.topic.clone()).collect();
+    let (_, found) = kafka::describe(connection, &topics)?;
+    let missing = rights::missing(connection, application_id, plan, &found)?;
+    if !missing.is_empty() {
+        return Err(Unasked {
+            exit: Exit::Unreachable,
+            why: missing,
+        });
+    }
+    Ok(found
+        .into_iter()
+        .filter_map(|topic| Some((topic.name, topic.partitions?)))
+        .collect())
 }
 
 /// What to check, and for whom.
@@ -74,15 +86,27 @@ pub struct Request {
     pub shuffle_partitions: u32,
 }
 
-/// Asks the brokers for the partition counts of these topics; the error is for a person.
-pub type Ask<'a> = &'a mut dyn FnMut(&[String]) -> Result<PartitionCounts, String>;
+/// Asks the brokers for the partition counts of the input topics.
+pub type Ask<'a> = &'a mut dyn FnMut(&Plan) -> Result<PartitionCounts, Unasked>;
 
-/// A topic that the application keeps for itself.
+/// Why the brokers gave no answer, a reason a line, and how the process ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InternalTopic {
-    pub name: String,
-    pub partitions: u32,
-    pub holds: &'static str,
+pub struct Unasked {
+    pub exit: Exit,
+    pub why: Vec<String>,
+}
+
+impl From<ConnectError> for Unasked {
+    fn from(error: ConnectError) -> Self {
+        let exit = match &error {
+            ConnectError::Settings(_) => Exit::Usage,
+            ConnectError::Unreachable(_) | ConnectError::Login(_) => Exit::Unreachable,
+        };
+        Self {
+            exit,
+            why: vec![error.to_string()],
+        }
+    }
 }
 
 /// Checks, prints and tells how the process ends.
@@ -94,12 +118,16 @@ pub fn run(request: &Request, env: &dyn Fn(&str) -> Option<String>, ask: Option<
             return ExitCode::from(2);
         }
     };
-    let topics: Vec<String> = checked.plan.topics.iter().map(|topic| topic.topic.clone()).collect();
-    let counts = match ask.map(|ask| ask(&topics)).transpose() {
+    if let Some(own) = application::own_input(&checked.plan, &request.application_id) {
+        let refused = application::own_input_refused(own, &request.application_id);
+        complain(checked.hidden.mask(&refused));
+        return Exit::Usage.into();
+    }
+    let counts = match ask.map(|ask| ask(&checked.plan)).transpose() {
         Ok(counts) => counts,
-        Err(error) => {
-            eprintln!("cannot ask the brokers for partitions: {error}");
-            return Exit::Unreachable.into();
+        Err(unasked) => {
+            unasked.why.iter().for_each(complain);
+            return unasked.exit.into();
         }
     };
     // A reader that went away is no failure of ours.
@@ -107,25 +135,6 @@ pub fn run(request: &Request, env: &dyn Fn(&str) -> Option<String>, ask: Option<
         .lock()
         .write_all(report(&checked, request, counts.as_ref()).as_bytes());
     ExitCode::SUCCESS
-}
-
-/// The topics that `application_id` makes and reads for metrics.
-pub fn internal_topics(application_id: &str, shuffle_partitions: u32) -> Vec<InternalTopic> {
-    let topic = |name: &str, partitions, holds| InternalTopic {
-        name: format!("{application_id}-{name}"),
-        partitions,
-        holds,
-    };
-    vec![
-        topic(
-            "gauge-repartition",
-            shuffle_partitions,
-            "partial aggregates on their way to the series' owner",
-        ),
-        topic("gauge-changelog", shuffle_partitions, "the state of the series"),
-        topic("otlp-metrics", shuffle_partitions, "frozen export requests"),
-        topic("dead-letters", 1, "records that no metric could take"),
-    ]
 }
 
 /// What the pipelines amount to, as text. `counts` are the partitions of the input topics, where the brokers were asked.
@@ -284,26 +293,12 @@ impl Report<'_> {
     }
 
     fn internal_topics(&mut self) {
-        let shuffle = self.request.shuffle_partitions;
-        let mut topics = internal_topics(&self.request.application_id, shuffle);
-        if !self.plan().joins.is_empty() {
-            for (name, holds) in [
-                (
-                    "correlate-repartition",
-                    "keyed records on their way to their key's owner",
-                ),
-                (
-                    "correlate-changelog",
-                    "open requests, looked-up values, records that wait",
-                ),
-            ] {
-                topics.push(InternalTopic {
-                    name: format!("{}-{name}", self.request.application_id),
-                    partitions: shuffle,
-                    holds,
-                });
-            }
-        }
+        let Request {
+            application_id,
+            shuffle_partitions,
+            ..
+        } = self.request;
+        let topics = application::internal_topics(application_id, *shuffle_partitions, self.plan());
         let width = topics.iter().map(|topic| topic.name.len()).max().unwrap_or_default();
         self.out.push_str("\ninternal topics\n");
         for topic in topics {

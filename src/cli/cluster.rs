@@ -42,8 +42,17 @@ impl ClusterArgs {
                 }
             }
         }
+        let given = self.kafka.iter().map(|(_, value)| value.clone());
+        let filled: Vec<(String, String)> = properties.iter().map(|(_, value)| value.clone()).zip(given).collect();
         Connection::new(self.bootstrap.clone(), properties).map_err(|error| {
-            complain(error);
+            // A value that was filled in is called as the command line calls it, also where it stands at a wrong key.
+            let secret = |(value, given): &&(String, String)| value != given && !value.is_empty();
+            complain(
+                filled
+                    .iter()
+                    .filter(secret)
+                    .fold(error.to_string(), |said, (value, given)| said.replace(value, given)),
+            );
             Exit::Usage
         })
     }

@@ -2,8 +2,8 @@
 //!
 //! Rule: an exit code means one thing. 0: done, and true. 1: a comparison found a difference (`audit`, `demo`) or a
 //! question has the answer no (`health`). 2: a wrong pipeline, flag, variable or internal topic. 3: another process has
-//! taken this instance's name. 4: a stage stopped, and a person has to decide; the message says what. 5: the broker
-//! cannot be reached (commands that do not wait for it).
+//! taken this instance's name. 4: a stage stopped or a right is missing, and a person has to decide; the message says what.
+//! 5: the broker cannot be reached, or refuses what is asked (commands that do not wait for it).
 
 pub mod application;
 mod audit;
@@ -12,6 +12,7 @@ mod cluster;
 pub mod demo;
 mod health;
 mod logs;
+mod rights;
 mod run;
 pub mod schema;
 pub mod workers;
@@ -48,8 +49,8 @@ const EXIT_CODES: &str = "Exit codes:
   1  a difference was found (audit, demo), or the answer is no (health)
   2  wrong pipeline, flag, variable or internal topic
   3  another process has taken this instance's name
-  4  a stage stopped: a person has to decide, the message says what
-  5  the broker cannot be reached (commands that do not wait for it)";
+  4  a stage stopped, or a right is missing: a person has to decide, the message says what
+  5  the broker cannot be reached, or refuses what is asked (commands that do not wait for it)";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -10,16 +10,17 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::application::{Application, DEAD_LETTER_PARTITIONS, InternalTopic};
+use super::application::{self, Application, DEAD_LETTER_PARTITIONS, InternalTopic};
 use super::cluster::{ApplicationArgs, ClusterArgs, legal_name};
 use super::workers::{self, Running};
-use super::{Exit, complain, environment};
+use super::{Exit, complain, environment, rights};
 use crate::engine::task::Stage;
 use crate::engine::time::Span;
 use crate::export::outbox::{self, Control, OutboxConfig};
 use crate::export::sender::Sender;
 use crate::export::settings::{Settings, Signal};
 use crate::export::stats::ExportStats;
+use crate::export::telemetry::{self, Telemetry};
 use crate::http;
 use crate::kafka::{self, Cleanup, ConnectError, EnsureError, KafkaCluster, TopicSpec};
 use crate::pipeline;
@@ -79,7 +80,8 @@ pub struct RunArgs {
     #[arg(long, default_value = "30m", value_name = "DURATION", value_parser = duration)]
     max_backdate: Span,
 
-    /// Partitions whose offsets were reset or expired begin a new ledger epoch instead of stopping the stage
+    /// Partitions whose offsets were reset or expired begin a new ledger epoch instead of stopping the stage; partials of
+    /// definitions that no instance will ever know are counted as retired
     #[arg(long)]
     accept_reset: bool,
 
@@ -100,6 +102,10 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
         eprintln!("{diagnostics}");
         Exit::Usage
     })?;
+    let application_id = &args.application.application_id;
+    if let Some(own) = application::own_input(&plan, application_id) {
+        return Err(usage(application::own_input_refused(own, application_id)));
+    }
     let (sender, target) = sender(args)?;
     let connection = args.cluster.connection()?;
     let stopping = Running::default();
@@ -133,8 +139,10 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
         &stopping,
         &export_control,
     )?;
-    wait(&stopping);
+    let telemetry = telemetry(args, &application, &stats, &export_stats)?;
+    wait(&stopping, &threads);
     let exit = end(args, threads, &stopping, &export_control);
+    telemetry.stop();
     http.stop();
     Ok(exit)
 }
@@ -192,6 +200,27 @@ fn start_stages(
         threads.export = Some(outbox::spawn(config, log, Arc::clone(control)));
     }
     Ok(threads)
+}
+
+/// The process's own metrics.
+fn telemetry(
+    args: &RunArgs,
+    application: &Application,
+    stats: &Stats,
+    export: &Arc<ExportStats>,
+) -> Result<telemetry::Running, Exit> {
+    let every = telemetry::interval(&environment).map_err(usage)?;
+    let (sender, _) = sender(args)?;
+    let instance = args.instance.clone();
+    let telemetry = Telemetry {
+        application: application.id.clone(),
+        instance: instance.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
+        every,
+        stats: stats.clone(),
+        export: args.stages.contains(&Stage::Export).then(|| Arc::clone(export)),
+        sender,
+    };
+    telemetry.start().map_err(usage)
 }
 
 /// The sender, and where it sends to, for people.
@@ -257,19 +286,36 @@ impl From<LogError> for NotPrepared {
     fn from(error: LogError) -> Self {
         match error {
             LogError::Retry(why) => Self::Yet(why),
-            error => Self::Ever(usage(error)),
+            error => {
+                complain(error);
+                Self::Ever(Exit::Stopped)
+            }
+        }
+    }
+}
+
+impl From<ConnectError> for NotPrepared {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Unreachable(why) | ConnectError::Login(why) => Self::Yet(why),
+            ConnectError::Settings(_) => Self::Ever(usage(error)),
         }
     }
 }
 
 fn try_to_prepare(cluster: &KafkaCluster, application: &Application, args: &RunArgs) -> Result<(), NotPrepared> {
+    require_rights(cluster, application, args)?;
     let specs: Vec<TopicSpec> = application
         .internal_topics()
         .iter()
         .map(|topic| spec(topic, args))
         .collect();
     let done = kafka::ensure_topics(cluster.connection(), &specs).map_err(|error| match error {
-        EnsureError::Connect(ConnectError::Unreachable(why)) => NotPrepared::Yet(why),
+        EnsureError::Connect(error) => NotPrepared::from(error),
+        EnsureError::Refused(why) => {
+            complain(why);
+            NotPrepared::Ever(Exit::Stopped)
+        }
         error => NotPrepared::Ever(usage(error)),
     })?;
     for topic in &done.created {
@@ -278,7 +324,21 @@ fn try_to_prepare(cluster: &KafkaCluster, application: &Application, args: &RunA
     for note in &done.notes {
         tracing::warn!("{note}");
     }
+    if !done.created.is_empty() {
+        // What may be done with a topic is told only once it is there.
+        require_rights(cluster, application, args)?;
+    }
     guard_state(cluster, application, args)
+}
+
+fn require_rights(cluster: &KafkaCluster, application: &Application, args: &RunArgs) -> Result<(), NotPrepared> {
+    let missing = rights::missing_to_run(cluster.connection(), application, &args.stages)?;
+    missing.iter().for_each(complain);
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(NotPrepared::Ever(Exit::Stopped))
+    }
 }
 
 fn spec(topic: &InternalTopic, args: &RunArgs) -> TopicSpec {
@@ -352,10 +412,13 @@ fn stop_on_signals(running: &Running) -> Result<(), Exit> {
     watch.map(|_| ()).map_err(usage)
 }
 
-fn wait(running: &Running) {
-    while !running.is_stopping() {
+/// Until the process is to stop, or the export loop has ended by itself: without it the others would lie.
+fn wait(running: &Running, threads: &Threads) {
+    let exporting = || threads.export.as_ref().is_none_or(|export| !export.is_finished());
+    while !running.is_stopping() && exporting() {
         std::thread::sleep(Duration::from_millis(50));
     }
+    running.stop();
 }
 
 /// Workers seal and leave first, so that the export loop sends what they left.
@@ -375,7 +438,11 @@ fn end(args: &RunArgs, threads: Threads, running: &Running, control: &Control) -
     match exported {
         Some(Some(Err(why))) => {
             complain(format!("export stopped: {why}"));
-            return Exit::Stopped;
+            return if control.is_fenced() {
+                Exit::Fenced
+            } else {
+                Exit::Stopped
+            };
         }
         Some(None) => {
             tracing::warn!("the export loop did not end in time; what is left in the outbox goes out at the next start")

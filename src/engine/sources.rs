@@ -65,7 +65,7 @@ impl Sources {
             let spoken = self.spoken.get(topic);
             let seen = spoken
                 .and_then(|partitions| partitions.keys().next_back())
-                .map_or(0, |last| last + 1);
+                .map_or(0, |last| last.saturating_add(1));
             let expected = counts.get(topic).copied().unwrap_or(0).max(seen);
             for partition in 0..expected {
                 let watermark = spoken.and_then(|partitions| partitions.get(&partition))?.watermark?;

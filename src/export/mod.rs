@@ -5,7 +5,7 @@
 //!
 //! `settings` (and `headers`) say where to; `sender` sends over `grpc` or `http` and gives a `verdict`; `bisect` finds the
 //! `points` that are refused; a `lane` does this for one partition; `outbox` is the loop around all lanes and the log;
-//! `stats` is what others may know of it. `receiver` is the other end, for demonstrations and tests.
+//! `stats` is what others may know of it, `telemetry` what the `process` says of itself. `receiver` is the other end, for demonstrations and tests.
 
 pub mod bisect;
 mod grpc;
@@ -16,12 +16,14 @@ mod lane;
 mod outage;
 pub mod outbox;
 pub mod points;
+pub mod process;
 mod producer;
 mod received;
 pub mod receiver;
 pub mod sender;
 pub mod settings;
 pub mod stats;
+pub mod telemetry;
 mod track;
 pub mod verdict;
 

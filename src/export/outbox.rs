@@ -63,6 +63,8 @@ pub struct OutboxConfig {
 pub struct Control {
     stop: AtomicBool,
     deadline: Mutex<Option<Instant>>,
+    /// The loop ended because another process took its name.
+    fenced: AtomicBool,
 }
 
 /// The loop's own state.
@@ -103,6 +105,11 @@ impl Control {
     pub fn drain(&self, patience: Duration) {
         *self.deadline.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Instant::now() + patience);
         self.stop.store(true, Ordering::Release);
+    }
+
+    /// Whether the loop ended because another process took its name.
+    pub fn is_fenced(&self) -> bool {
+        self.fenced.load(Ordering::Acquire)
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -191,7 +198,11 @@ impl Outbox {
                 self.producer_is_spent(&message);
                 Ok(Some(()))
             }
-            Err(LogError::Fenced(message) | LogError::Refused(message)) => Err(message),
+            Err(LogError::Fenced(message)) => {
+                self.control.fenced.store(true, Ordering::Release);
+                Err(message)
+            }
+            Err(LogError::Refused(message)) => Err(message),
         }
     }
 

@@ -79,6 +79,7 @@ impl Outbox {
 
     /// Everything since the last commit may or may not be committed: forget it, and read what is.
     pub(super) fn producer_is_spent(&mut self, message: &str) {
+        self.config.stats.renewed();
         tracing::warn!("the producer is renewed, and what was not committed is sent again: {message}");
         for track in self.tracks.values_mut() {
             track.close();
@@ -197,9 +198,10 @@ impl Outbox {
     fn commit(&mut self) -> Result<(), LogError> {
         match self.log.commit() {
             Ok(()) => {
-                self.config.stats.committed();
                 self.last_commit = Instant::now();
                 if let Producer::Committing(sealed) = std::mem::replace(&mut self.producer, Producer::Ready) {
+                    let dead_letters: usize = sealed.iter().map(|part| part.dead_letters).sum();
+                    self.config.stats.committed(dead_letters as u64);
                     sealed.into_iter().for_each(|part| self.is_committed(part));
                 }
                 Ok(())

@@ -29,6 +29,8 @@ pub struct ExportStats {
     requests: AtomicU64,
     commits: AtomicU64,
     aborts: AtomicU64,
+    fatal: AtomicU64,
+    dead_letters: AtomicU64,
     gap_records: AtomicU64,
     lag_records: AtomicI64,
     newest_point: AtomicU64,
@@ -72,6 +74,10 @@ pub struct ExportSnapshot {
     /// Transactions of this loop.
     pub commits: u64,
     pub aborts: u64,
+    /// Producers that had to be replaced.
+    pub fatal: u64,
+    /// Pieces in committed transactions that the collector refused for good.
+    pub dead_letters: u64,
     /// Records that the outbox no longer had when it was their turn.
     pub gap_records: u64,
     /// Records of the outbox between what is done and its end, over the partitions of this instance.
@@ -83,18 +89,8 @@ pub struct ExportSnapshot {
     pub last_error: Option<ExportError>,
     /// Partitions that wait for the collector, and what it said last.
     pub blocked: BTreeMap<u32, String>,
-    /// From the newest point of a request to its verdict, milliseconds.
-    pub latency: Option<Latency>,
-}
-
-/// Quantiles in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Latency {
-    pub count: u64,
-    pub p50: u64,
-    pub p90: u64,
-    pub p99: u64,
-    pub max: u64,
+    /// From the newest point of a request until the collector took it, milliseconds; `None` before the first.
+    pub latency: Option<Histogram<u64>>,
 }
 
 // === impl ExportStats ===
@@ -114,6 +110,8 @@ impl Default for ExportStats {
             requests: zero(),
             commits: zero(),
             aborts: zero(),
+            fatal: zero(),
+            dead_letters: zero(),
             gap_records: zero(),
             lag_records: AtomicI64::new(0),
             newest_point: zero(),
@@ -177,8 +175,13 @@ impl ExportStats {
         }
     }
 
-    pub(super) fn committed(&self) {
+    pub(super) fn committed(&self, dead_letters: u64) {
         add(&self.commits, 1);
+        add(&self.dead_letters, dead_letters);
+    }
+
+    pub(super) fn renewed(&self) {
+        add(&self.fatal, 1);
     }
 
     pub(super) fn aborted(&self) {
@@ -200,7 +203,6 @@ impl ExportStats {
 
     pub fn snapshot(&self) -> ExportSnapshot {
         let slow = self.slow();
-        let quantile = |q| slow.latency.value_at_quantile(q);
         ExportSnapshot {
             accepted: get(&self.accepted),
             partial_success: get(&self.partial_success),
@@ -213,6 +215,8 @@ impl ExportStats {
             points: slow.points,
             commits: get(&self.commits),
             aborts: get(&self.aborts),
+            fatal: get(&self.fatal),
+            dead_letters: get(&self.dead_letters),
             gap_records: get(&self.gap_records),
             lag_records: self.lag_records.load(Ordering::Relaxed),
             newest_point: get(&self.newest_point),
@@ -222,13 +226,7 @@ impl ExportStats {
             },
             last_error: slow.last_error.clone(),
             blocked: slow.blocked.clone(),
-            latency: (!slow.latency.is_empty()).then(|| Latency {
-                count: slow.latency.len(),
-                p50: quantile(0.5),
-                p90: quantile(0.9),
-                p99: quantile(0.99),
-                max: slow.latency.max(),
-            }),
+            latency: (!slow.latency.is_empty()).then(|| slow.latency.clone()),
         }
     }
 

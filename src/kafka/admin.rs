@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// One try of several within [`PATIENCE`]: errors are looked at between them.
 const TRY: Duration = Duration::from_millis(500);
 
+/// Most events that are taken from a client at once.
+const EVENTS: usize = 200;
+
 /// Who answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterInfo {
@@ -53,6 +56,9 @@ pub struct TopicInfo {
 pub enum ConnectError {
     #[error("{0}")]
     Unreachable(String),
+    /// The brokers do not know this user, or not with this password.
+    #[error("{0}")]
+    Login(String),
     #[error("{0}")]
     Settings(String),
 }
@@ -134,26 +140,24 @@ pub(super) fn ask(
             Ok(found) => return Ok(found),
             Err(error) => error,
         };
-        while client.poll(Duration::ZERO).is_some() {}
+        serve(client);
         let met = client
             .context()
             .met
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let hopeless = met.iter().rev().find(|(code, _)| {
-            matches!(
-                code,
-                Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL | Code::Resolve
-            )
-        });
+        let hopeless = met
+            .iter()
+            .rev()
+            .find(|(code, reason)| trouble::is_refusal(*code, reason));
         let last = met.last();
         if let Some((code, reason)) = hopeless {
-            return Err(ConnectError::Unreachable(trouble::passing(
-                *code,
-                reason,
-                connection.bootstrap(),
-            )));
+            let said = trouble::passing(*code, reason, connection.bootstrap());
+            return Err(match code {
+                Code::Authentication | Code::SaslAuthenticationFailed => ConnectError::Login(said),
+                _ => ConnectError::Unreachable(said),
+            });
         }
         if Instant::now() >= deadline {
             let code = error.rdkafka_error_code().unwrap_or(Code::BrokerTransportFailure);
@@ -164,6 +168,13 @@ pub(super) fn ask(
                 connection.bootstrap(),
             )));
         }
+    }
+}
+
+/// Takes what the client has to say: log lines and errors. A poll ends with the first log line, so it takes many.
+pub(super) fn serve(client: &BaseConsumer<Quiet>) {
+    for _ in 0..EVENTS {
+        let _ = client.poll(Duration::ZERO);
     }
 }
 

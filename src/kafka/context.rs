@@ -41,19 +41,29 @@ pub(super) struct Undelivered {
 
 // === impl Quiet ===
 
-impl ClientContext for Quiet {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log_line(level as i32, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        let Some(code) = error.rdkafka_error_code() else {
-            return;
-        };
+impl Quiet {
+    fn meet(&self, code: RDKafkaErrorCode, reason: &str) {
         let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
         // A client that lives long meets the same trouble for ever.
         if met.len() < 64 {
             met.push((code, reason.to_owned()));
+        }
+    }
+}
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        // Louder ones come as errors too.
+        if facility == "FAIL" && level as i32 >= RDKafkaLogLevel::Notice as i32 {
+            let reason = line.split_once("]: ").map_or(line, |(_, reason)| reason);
+            self.meet(RDKafkaErrorCode::BrokerTransportFailure, reason);
+        }
+        log_line(level as i32, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if let Some(code) = error.rdkafka_error_code() {
+            self.meet(code, reason);
         }
     }
 }

@@ -5,12 +5,14 @@
 //!
 //! Edges:
 //! - an empty change needs no worker and is answered here;
+//! - records are fetched many at once and handed on one by one: the position that counts is that of the first one that
+//!   waits here, not librdkafka's;
 //! - pausing drops what was fetched ahead, and resuming fetches from the position;
 //! - a partition whose offset is out of range is stopped by librdkafka and cannot be sought: it is taken out and put back;
 //! - FENCED_INSTANCE_ID ends a consumer for good, and yet does not prove a duplicate of a named instance: see
 //!   [`super::log`]; [`GroupReader::rejoin`] goes on with a new consumer.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
@@ -26,6 +28,9 @@ use crate::runtime::log::{Change, Committed, LogError, Notice, Sink, TopicPartit
 
 /// Trouble of one kind that was quiet for this long is told again.
 const TROUBLE_OVER: Duration = Duration::from_secs(60);
+
+/// How long records are waited for before the group is listened to again.
+const SLICE: Duration = Duration::from_millis(20);
 
 /// One member of one group.
 pub(super) struct GroupReader {
@@ -43,6 +48,8 @@ pub(super) struct GroupReader {
     notices: Vec<Notice>,
     /// Paused by the worker. librdkafka keeps the mark when a partition leaves, so we take it off.
     paused: BTreeSet<TopicPartition>,
+    /// Where a paused partition goes on, if records were dropped here that librdkafka believes to be read.
+    rewind: BTreeMap<TopicPartition, i64>,
     /// Assigned to the consumer by the worker.
     held: BTreeSet<TopicPartition>,
     /// When each kind of trouble was met last.
@@ -65,6 +72,7 @@ impl GroupReader {
             owed: None,
             notices: Vec::new(),
             paused: BTreeSet::new(),
+            rewind: BTreeMap::new(),
             held: BTreeSet::new(),
             troubles: HashMap::new(),
         })
@@ -77,6 +85,7 @@ impl GroupReader {
         self.changes.clear();
         self.owed = None;
         self.paused.clear();
+        self.rewind.clear();
         let held: Vec<TopicPartition> = std::mem::take(&mut self.held).into_iter().collect();
         if !held.is_empty() {
             self.changes.push_back(Change::Lost(held));
@@ -106,44 +115,65 @@ impl GroupReader {
     pub(super) fn poll(&mut self, wait: Duration, max: usize, sink: &mut Sink<'_>) -> Result<(), LogError> {
         let deadline = Instant::now() + wait;
         let mut taken = 0;
-        while taken < max {
-            // Only the first record is waited for.
-            let wait = if taken == 0 {
-                deadline.saturating_duration_since(Instant::now())
-            } else {
-                Duration::ZERO
-            };
-            let Some(event) = self.consumer.poll(wait) else {
-                return Ok(());
-            };
-            match event.said() {
-                Said::Record {
-                    topic,
-                    partition,
-                    record,
-                } => {
-                    taken += 1;
-                    if !sink(topic, partition, record) {
+        loop {
+            while let Some(event) = self.consumer.poll(Duration::ZERO) {
+                match event.said() {
+                    // Only of a partition whose records could not be given a queue of their own.
+                    Said::Record {
+                        topic,
+                        partition,
+                        record,
+                    } => {
+                        taken += 1;
+                        if !sink(topic, partition, record) || taken >= max {
+                            return Ok(());
+                        }
+                    }
+                    Said::Assigned(partitions) => {
+                        self.changed(Change::Assigned(partitions));
                         return Ok(());
                     }
+                    Said::Revoked(partitions) => {
+                        self.changed(match self.client().assignment_lost() {
+                            true => Change::Lost(partitions),
+                            false => Change::Revoked(partitions),
+                        });
+                        return Ok(());
+                    }
+                    Said::Error(error) => self.met(&error)?,
+                    Said::Log(level, facility, line) => log_line(level, &facility, &line),
+                    Said::Other => {}
                 }
-                Said::Assigned(partitions) => {
-                    self.changed(Change::Assigned(partitions));
-                    return Ok(());
+            }
+            while taken < max {
+                let Some(message) = self.consumer.next_fetched() else {
+                    // Only the first record is waited for.
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    let wait = if taken == 0 { left.min(SLICE) } else { Duration::ZERO };
+                    if self.consumer.fetch(wait, max - taken) {
+                        continue;
+                    }
+                    break;
+                };
+                match message.said() {
+                    Said::Record {
+                        topic,
+                        partition,
+                        record,
+                    } => {
+                        taken += 1;
+                        if !sink(topic, partition, record) {
+                            return Ok(());
+                        }
+                    }
+                    Said::Error(error) => self.met(&error)?,
+                    Said::Assigned(_) | Said::Revoked(_) | Said::Log(..) | Said::Other => {}
                 }
-                Said::Revoked(partitions) => {
-                    self.changed(match self.client().assignment_lost() {
-                        true => Change::Lost(partitions),
-                        false => Change::Revoked(partitions),
-                    });
-                    return Ok(());
-                }
-                Said::Error(error) => self.met(&error)?,
-                Said::Log(level, facility, line) => log_line(level, &facility, &line),
-                Said::Other => {}
+            }
+            if taken > 0 || Instant::now() >= deadline {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     fn changed(&mut self, change: Change) {
@@ -235,6 +265,9 @@ impl GroupReader {
     }
 
     pub(super) fn assign(&mut self, partitions: &[(TopicPartition, i64)], paused: bool) -> Result<(), LogError> {
+        for (partition, _) in partitions {
+            self.consumer.gather(partition);
+        }
         let wanted = at(partitions);
         if let Err(first) = self.client().incremental_assign(&wanted) {
             // Refused as a whole where some of them are there already, as after a call that was repeated.
@@ -252,6 +285,10 @@ impl GroupReader {
     }
 
     pub(super) fn unassign(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        for partition in partitions {
+            self.consumer.forget(partition);
+            self.rewind.remove(partition);
+        }
         let paused: Vec<TopicPartition> = partitions.iter().filter(|p| self.paused.contains(p)).cloned().collect();
         self.resume(&paused)?;
         if let Err(first) = self.client().incremental_unassign(&anywhere(partitions)) {
@@ -265,6 +302,7 @@ impl GroupReader {
         }
         self.answered(|change| !matches!(change, Change::Assigned(_)));
         for partition in partitions {
+            self.consumer.let_go(partition);
             self.held.remove(partition);
         }
         Ok(())
@@ -289,6 +327,9 @@ impl GroupReader {
     }
 
     pub(super) fn seek(&mut self, partitions: &[(TopicPartition, i64)]) -> Result<(), LogError> {
+        for (partition, _) in partitions {
+            self.consumer.forget(partition);
+        }
         let sought = self
             .client()
             .seek_partitions(at(partitions), CALL)
@@ -301,11 +342,13 @@ impl GroupReader {
                 Some(code) => return Err(trouble::asked(code, About::ReadTopic(&partition.topic))),
             }
         }
-        if stopped.is_empty() {
-            Ok(())
-        } else {
-            self.put_back(&stopped)
+        if !stopped.is_empty() {
+            self.put_back(&stopped)?;
         }
+        for (partition, _) in partitions {
+            self.rewind.remove(partition);
+        }
+        Ok(())
     }
 
     /// Starts partitions that librdkafka stopped.
@@ -335,6 +378,12 @@ impl GroupReader {
         self.client()
             .pause(&anywhere(partitions))
             .map_err(|error| self.failed("pause", &error))?;
+        for partition in partitions {
+            if let Some(offset) = self.consumer.first_fetched(partition) {
+                self.consumer.forget(partition);
+                self.rewind.insert(partition.clone(), offset);
+            }
+        }
         self.paused.extend(partitions.iter().cloned());
         Ok(())
     }
@@ -342,6 +391,14 @@ impl GroupReader {
     pub(super) fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
         if partitions.is_empty() {
             return Ok(());
+        }
+        let rewind = partitions.iter().filter_map(|partition| {
+            let offset = self.rewind.get(partition)?;
+            Some((partition.clone(), *offset))
+        });
+        let rewind: Vec<(TopicPartition, i64)> = rewind.collect();
+        if !rewind.is_empty() {
+            self.seek(&rewind)?;
         }
         self.client()
             .resume(&anywhere(partitions))
@@ -357,10 +414,12 @@ impl GroupReader {
         self.consumer
             .positions(&mut places)
             .map_err(|code| trouble::asked(code, About::Group(&self.group)))?;
-        Ok(sys::entries(&places)
-            .iter()
-            .map(|entry| (entry.offset >= 0).then_some(entry.offset))
-            .collect())
+        let position = |entry: &sys::ListEntry| {
+            let waiting = self.rewind.get(&entry.partition).copied();
+            let waiting = waiting.or_else(|| self.consumer.first_fetched(&entry.partition));
+            waiting.or((entry.offset >= 0).then_some(entry.offset))
+        };
+        Ok(sys::entries(&places).iter().map(position).collect())
     }
 
     pub(super) fn is_member(&self) -> bool {
@@ -368,7 +427,11 @@ impl GroupReader {
     }
 
     pub(super) fn committed(&self, partitions: &[TopicPartition]) -> Result<Vec<Option<Committed>>, LogError> {
-        committed(self.client(), &self.group, partitions)
+        committed(self.client(), About::Group(&self.group), partitions)
+    }
+
+    pub(super) fn group(&self) -> &str {
+        &self.group
     }
 
     /// The member's current id and generation, for the transaction's offsets.
@@ -409,10 +472,10 @@ fn consumer(connection: &Connection, options: &ClientOptions) -> Result<EventCon
     EventConsumer::new(consumer).ok_or_else(|| LogError::Refused("group consumer: the group has no name".to_owned()))
 }
 
-/// Committed offsets of `group`, stable; asked through a consumer that has the group's id.
+/// Committed offsets of a group, stable; asked through a consumer that has the group's id.
 pub(super) fn committed<C: rdkafka::consumer::ConsumerContext>(
     consumer: &BaseConsumer<C>,
-    group: &str,
+    about: About<'_>,
     partitions: &[TopicPartition],
 ) -> Result<Vec<Option<Committed>>, LogError> {
     if partitions.is_empty() {
@@ -420,14 +483,14 @@ pub(super) fn committed<C: rdkafka::consumer::ConsumerContext>(
     }
     let found = consumer
         .committed_offsets(anywhere(partitions), CALL)
-        .map_err(|error| trouble::asked_by(&error, About::Group(group)))?;
+        .map_err(|error| trouble::asked_by(&error, about))?;
     sys::entries(&found)
         .into_iter()
         .map(|entry| match entry.error {
             Some(code @ Code::TopicAuthorizationFailed) => {
                 Err(trouble::asked(code, About::ReadTopic(&entry.partition.topic)))
             }
-            Some(code) => Err(trouble::asked(code, About::Group(group))),
+            Some(code) => Err(trouble::asked(code, about)),
             None if entry.offset >= 0 => Ok(Some(Committed {
                 offset: entry.offset,
                 metadata: entry.metadata,

@@ -258,7 +258,7 @@ impl Log for KafkaLog {
         let is_member = self.suspected.is_none() && reader.is_member();
         let member = is_member.then(|| reader.metadata()).flatten();
         let member = member.ok_or_else(|| LogError::Abort("not a member of the group at the moment".to_owned()))?;
-        self.transactions.send_offsets(offsets, &member)
+        self.transactions.send_offsets(offsets, &member, reader.group())
     }
 
     fn commit(&mut self) -> Result<(), LogError> {

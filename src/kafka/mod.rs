@@ -14,6 +14,7 @@ mod group;
 mod log;
 mod offsets;
 mod restore;
+mod rights;
 mod sampler;
 mod settings;
 mod sys;
@@ -31,6 +32,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 pub use admin::{BrokerInfo, ClusterInfo, ConnectError, TopicInfo, cluster_info, describe};
 pub use log::KafkaLog;
 pub use offsets::{fetch_group_offsets, log_end_sum};
+pub use rights::{Missing, Operation, TopicNeed, missing_in_transactions, missing_on_topics};
 pub use settings::{Connection, MAX_MESSAGE_BYTES, SettingsError};
 pub use topics::{Cleanup, Created, EnsureError, TopicSpec, ensure_topics};
 

@@ -1,8 +1,13 @@
 //! A group's committed offsets, for those who only look (`audit`).
 
+use std::sync::PoisonError;
+use std::time::Instant;
+
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::CALL;
+use super::admin::{ConnectError, ask, serve};
 use super::context::Quiet;
 use super::group::committed;
 use super::settings::Connection;
@@ -21,19 +26,27 @@ pub fn fetch_group_offsets(
         .offsets_consumer(group)
         .create_with_context(Quiet::default())
         .map_err(|error| LogError::Refused(format!("group `{group}`: {error}")))?;
+    // Why nobody answers is told in words only by this.
+    let first = topics.and_then(<[String]>::first).map(String::as_str);
+    let found = ask(connection, &consumer, first, Instant::now() + CALL).map_err(|error| match error {
+        ConnectError::Login(said) | ConnectError::Settings(said) => LogError::Refused(said),
+        ConnectError::Unreachable(said) => LogError::Retry(said),
+    })?;
     let everything = match topics {
         Some(_) => Vec::new(),
-        None => {
-            let found = consumer.fetch_metadata(None, CALL);
-            let found = found.map_err(|error| trouble::asked_by(&error, About::DescribeTopic("*")))?;
-            found.topics().iter().map(|topic| topic.name().to_owned()).collect()
-        }
+        None => found.topics().iter().map(|topic| topic.name().to_owned()).collect(),
     };
     let mut partitions = Vec::new();
     for topic in topics.unwrap_or(&everything) {
         let found = consumer.fetch_metadata(Some(topic), CALL);
         let found = found.map_err(|error| trouble::asked_by(&error, About::DescribeTopic(topic)))?;
         for described in found.topics().iter().filter(|described| described.name() == topic) {
+            if let Some(Code::TopicAuthorizationFailed) = described.error().map(Code::from) {
+                return Err(trouble::asked(
+                    Code::TopicAuthorizationFailed,
+                    About::DescribeTopic(topic),
+                ));
+            }
             let count = u32::try_from(described.partitions().len()).unwrap_or(u32::MAX);
             partitions.extend((0..count).map(|partition| TopicPartition {
                 topic: topic.clone(),
@@ -41,7 +54,18 @@ pub fn fetch_group_offsets(
             }));
         }
     }
-    let offsets = committed(&consumer, group, &partitions)?;
+    let about = About::OffsetsOf(group);
+    let offsets = committed(&consumer, about, &partitions).map_err(|error| {
+        // librdkafka looks for the group's coordinator until the time is up, also where it must not know it.
+        serve(&consumer);
+        let met = consumer.context().met.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = met.iter().any(|(code, _)| *code == Code::GroupAuthorizationFailed);
+        if refused {
+            trouble::asked(Code::GroupAuthorizationFailed, about)
+        } else {
+            error
+        }
+    })?;
     Ok(partitions
         .into_iter()
         .zip(offsets)

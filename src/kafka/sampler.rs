@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::Offset;
 
+use super::admin::serve;
 use super::context::Quiet;
 use super::{CALL, list, now, sys};
 use crate::engine::time::WallTime;
@@ -156,7 +157,7 @@ fn rounds(shared: &Shared, metadata: &BaseConsumer<Quiet>) {
     let mut silent = Silent::default();
     while let Some(wanted) = shared.next(last) {
         // Serves the client's log lines and errors, which nobody else does.
-        while metadata.poll(Duration::ZERO).is_some() {}
+        serve(metadata);
         let partitions: Vec<&TopicPartition> = wanted.keys().filter(|wanted| !silent.has(&wanted.topic)).collect();
         if partitions.is_empty() {
             continue;

@@ -192,14 +192,14 @@ impl Connection {
     pub(super) fn offsets_consumer(&self, group: &str) -> ClientConfig {
         let mut ours = vec![("group.id", group.to_owned())];
         ours.extend(reading("read_uncommitted", 1024));
-        self.config(&ours)
+        told_of_disconnects(self.config(&ours))
     }
 
     /// Asks about topics and log ends. Being read_uncommitted it is told high watermarks, not last stable offsets.
     pub(super) fn metadata_client(&self) -> ClientConfig {
         let mut ours = vec![("topic.metadata.refresh.interval.ms", "30000".to_owned())];
         ours.extend(reading("read_uncommitted", 1024));
-        self.config(&ours)
+        told_of_disconnects(self.config(&ours))
     }
 
     pub(super) fn admin_client(&self) -> ClientConfig {
@@ -215,6 +215,9 @@ impl Connection {
             // default of 100, 17 at 10.
             ("retry.backoff.ms", "10".to_owned()),
             ("retry.backoff.max.ms", "200".to_owned()),
+            // send_offsets_to_transaction (librdkafka 2.12, #5456) ignores its time-out: when the group's coordinator moves it
+            // may wait for some connection to change its state. While it waits all are idle, so this ends it.
+            ("connections.max.idle.ms", "15000".to_owned()),
             // Nothing is sent before a seal, and a seal hands over everything at once.
             ("linger.ms", "1".to_owned()),
             ("compression.type", "lz4".to_owned()),
@@ -260,6 +263,14 @@ impl fmt::Debug for Connection {
             .field("properties", &shown.collect::<Vec<_>>())
             .finish()
     }
+}
+
+/// A broker that hangs up, as on a client of another protocol, is in librdkafka's eyes no error but a line of this level.
+fn told_of_disconnects(mut config: ClientConfig) -> ClientConfig {
+    if !matches!(config.log_level, RDKafkaLogLevel::Debug) {
+        config.set_log_level(RDKafkaLogLevel::Info);
+    }
+    config
 }
 
 /// Settings of everything that fetches.

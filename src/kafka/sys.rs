@@ -4,12 +4,15 @@
 //!
 //! Why each is needed:
 //! - the queue is polled here because rdkafka's poll hides which partition an error belongs to, and allocates per record;
+//! - records of a group's consumer are taken many at once, from a queue of their own: taken one by one, librdkafka reads
+//!   the clock four times for each, which costs as much as half of our own work on it;
 //! - generation and member id, positions of chosen partitions, and metadata that is not UTF-8 have no safe accessor
 //!   (rdkafka panics on the last);
 //! - `commit_transaction` of rdkafka flushes first and so waits for records that a failed transaction never sends;
-//! - topic ids come with DescribeTopics.
+//! - topic ids, and what the login may do with a topic, come with DescribeTopics.
 #![allow(unsafe_code)]
 
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -27,12 +30,22 @@ use crate::engine::task::{Record, Stamp, TopicId};
 use crate::engine::time::WallTime;
 use crate::runtime::log::TopicPartition;
 
-/// A consumer whose events are taken from its queue one by one.
+/// The most that is taken over from librdkafka in one call.
+const BATCH: usize = 256;
+
+/// A consumer whose events are taken from its queue one by one, and whose records many at once.
 pub(super) struct EventConsumer<C: ConsumerContext> {
-    /// Declared before the client: must be given back before the client is destroyed.
+    /// Declared before the client, as are the queues: must be given back before the client is destroyed.
+    fetched: VecDeque<Message>,
+    /// Queues of partitions whose records go to `records` instead of `queue`.
+    gathered: BTreeMap<TopicPartition, Queue>,
+    records: Queue,
     queue: Queue,
     client: Arc<BaseConsumer<C>>,
 }
+
+/// A record, or an error of a partition, given back on drop.
+pub(super) struct Message(NonNull<rd::rd_kafka_message_t>);
 
 /// The queue of one partition, cut off from the consumer's common queue.
 pub(super) struct PartitionQueue<C: ConsumerContext> {
@@ -80,6 +93,16 @@ pub(super) struct ListEntry {
     pub error: Option<RDKafkaErrorCode>,
 }
 
+/// What the brokers tell of one topic.
+pub(super) struct Described {
+    pub name: String,
+    /// Why it cannot be described.
+    pub refused: Option<RDKafkaErrorCode>,
+    pub id: TopicId,
+    /// What the login may do with it (KIP-430); `None` where the brokers do not tell.
+    pub allowed: Option<Vec<rd::rd_kafka_AclOperation_t>>,
+}
+
 /// A failed call of the transactional API.
 #[derive(Clone, Debug)]
 pub(super) struct TxnError {
@@ -120,7 +143,12 @@ impl<C: ConsumerContext> EventConsumer<C> {
         // SAFETY: the client is alive; the reference that the call takes belongs to the new Queue.
         let queue = unsafe { rd::rd_kafka_queue_get_consumer(client.client().native_ptr()) };
         let queue = Queue(NonNull::new(queue)?);
+        // SAFETY: as above.
+        let records = unsafe { rd::rd_kafka_queue_new(client.client().native_ptr()) };
         Some(Self {
+            fetched: VecDeque::new(),
+            gathered: BTreeMap::new(),
+            records: Queue(NonNull::new(records)?),
             queue,
             client: Arc::new(client),
         })
@@ -134,15 +162,77 @@ impl<C: ConsumerContext> EventConsumer<C> {
         self.queue.poll(wait)
     }
 
-    /// A queue of its own for this partition. To be taken before the partition is assigned, else its first records go to
-    /// the common queue.
-    pub(super) fn partition_queue(&self, partition: &TopicPartition) -> Option<PartitionQueue<C>> {
+    /// From now on the records of this partition are [`fetch`](Self::fetch)ed. To be called before it is assigned.
+    pub(super) fn gather(&mut self, partition: &TopicPartition) {
+        if let Some(queue) = self.queue_of(partition) {
+            self.gathered.insert(partition.clone(), queue);
+        }
+    }
+
+    /// The partition is not assigned any more.
+    pub(super) fn let_go(&mut self, partition: &TopicPartition) {
+        self.gathered.remove(partition);
+        self.fetched.retain(|message| !message.is_of(partition));
+    }
+
+    /// Takes up to `most` messages over from librdkafka, waiting for the first one; whether there are any. Its position
+    /// moves with that, although nobody has seen them yet: see [`Self::first_fetched`].
+    pub(super) fn fetch(&mut self, wait: Duration, most: usize) -> bool {
+        for queue in self.gathered.values() {
+            // A partition that is stopped, as by a seek that fails, takes its forwarding away when it gets to it.
+            // SAFETY: both queues are alive; librdkafka counts its own reference.
+            unsafe { rd::rd_kafka_queue_forward(queue.0.as_ptr(), self.records.0.as_ptr()) };
+        }
+        let mut batch = [ptr::null_mut(); BATCH];
+        let most = most.min(BATCH);
+        let mut take = |wait, most| {
+            // SAFETY: the queue is alive, and `batch` has room for BATCH messages, which are ours from here on.
+            let taken = unsafe {
+                rd::rd_kafka_consume_batch_queue(self.records.0.as_ptr(), millis(wait), batch.as_mut_ptr(), most)
+            };
+            let taken = usize::try_from(taken).unwrap_or(0);
+            let messages = batch.iter().take(taken);
+            self.fetched
+                .extend(messages.filter_map(|message| NonNull::new(*message)).map(Message));
+            taken > 0
+        };
+        // With a wait it would also wait until all `most` are there.
+        let came = wait > Duration::ZERO && take(wait, 1);
+        if came || wait.is_zero() {
+            take(Duration::ZERO, most);
+        }
+        !self.fetched.is_empty()
+    }
+
+    /// The next of what was fetched.
+    pub(super) fn next_fetched(&mut self) -> Option<Message> {
+        self.fetched.pop_front()
+    }
+
+    /// Where the reader really is on a partition of which there are messages that nobody has taken yet.
+    pub(super) fn first_fetched(&self, partition: &TopicPartition) -> Option<i64> {
+        let mut of_it = self.fetched.iter().filter(|message| message.is_of(partition));
+        of_it.find_map(Message::offset)
+    }
+
+    /// Throws away what was fetched of this partition.
+    pub(super) fn forget(&mut self, partition: &TopicPartition) {
+        self.fetched.retain(|message| !message.is_of(partition));
+    }
+
+    fn queue_of(&self, partition: &TopicPartition) -> Option<Queue> {
         let topic = CString::new(partition.topic.as_str()).ok()?;
         let number = i32::try_from(partition.partition).ok()?;
         // SAFETY: client and string are alive during the call; the returned reference belongs to the new Queue.
         let queue =
             unsafe { rd::rd_kafka_queue_get_partition(self.client.client().native_ptr(), topic.as_ptr(), number) };
-        let queue = Queue(NonNull::new(queue)?);
+        NonNull::new(queue).map(Queue)
+    }
+
+    /// A queue of its own for this partition. To be taken before the partition is assigned, else its first records go to
+    /// the common queue.
+    pub(super) fn partition_queue(&self, partition: &TopicPartition) -> Option<PartitionQueue<C>> {
+        let queue = self.queue_of(partition)?;
         // SAFETY: forwarding to null marks the queue as the application's own; the queue is alive.
         unsafe { rd::rd_kafka_queue_forward(queue.0.as_ptr(), ptr::null_mut()) };
         Some(PartitionQueue {
@@ -186,6 +276,64 @@ impl<C: ConsumerContext> PartitionQueue<C> {
     }
 }
 
+// === impl Message ===
+
+// SAFETY: a message may be read and given back by any thread.
+unsafe impl Send for Message {}
+
+impl Message {
+    /// A record or an error.
+    pub(super) fn said(&self) -> Said<'_> {
+        // SAFETY: the message is alive as long as self, and everything borrowed below borrows from self.
+        unsafe {
+            let message = self.0.as_ref();
+            match message.err {
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => record_of(message),
+                code => Said::Error(ReadError {
+                    code: code.into(),
+                    fatal: code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__FATAL,
+                    partition: self.partition(),
+                    text: text(rd::rd_kafka_message_errstr(message)),
+                }),
+            }
+        }
+    }
+
+    fn is_of(&self, partition: &TopicPartition) -> bool {
+        // SAFETY: the message is alive; the name lives as long as its topic.
+        unsafe {
+            let message = self.0.as_ref();
+            u32::try_from(message.partition) == Ok(partition.partition)
+                && !message.rkt.is_null()
+                && CStr::from_ptr(rd::rd_kafka_topic_name(message.rkt)).to_bytes() == partition.topic.as_bytes()
+        }
+    }
+
+    /// `None` for an error.
+    fn offset(&self) -> Option<i64> {
+        // SAFETY: the message is alive.
+        let message = unsafe { self.0.as_ref() };
+        (message.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then_some(message.offset)
+    }
+
+    fn partition(&self) -> Option<TopicPartition> {
+        // SAFETY: the message is alive; the name is copied.
+        unsafe {
+            let message = self.0.as_ref();
+            let topic = (!message.rkt.is_null()).then(|| text(rd::rd_kafka_topic_name(message.rkt)))?;
+            let partition = u32::try_from(message.partition).ok()?;
+            Some(TopicPartition { topic, partition })
+        }
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        // SAFETY: we own the message; records that borrow from it cannot outlive self.
+        unsafe { rd::rd_kafka_message_destroy(self.0.as_ptr()) }
+    }
+}
+
 // === impl Event ===
 
 impl Event {
@@ -194,7 +342,10 @@ impl Event {
         // SAFETY: the event is alive as long as self, and everything borrowed below borrows from self.
         unsafe {
             match rd::rd_kafka_event_type(event) {
-                rd::RD_KAFKA_EVENT_FETCH => record_of(event),
+                rd::RD_KAFKA_EVENT_FETCH => match rd::rd_kafka_event_message_next(event).as_ref() {
+                    Some(message) => record_of(message),
+                    None => Said::Other,
+                },
                 rd::RD_KAFKA_EVENT_REBALANCE => {
                     let partitions = partitions_of(rd::rd_kafka_event_topic_partition_list(event));
                     match rd::rd_kafka_event_error(event) {
@@ -226,13 +377,9 @@ impl Drop for Event {
     }
 }
 
-/// SAFETY: `event` is a live FETCH event; the result must not outlive it.
-unsafe fn record_of<'e>(event: *mut rd::rd_kafka_event_t) -> Said<'e> {
+/// SAFETY: `message` is a live record; the result must not outlive it.
+unsafe fn record_of(message: &rd::rd_kafka_message_t) -> Said<'_> {
     unsafe {
-        let message = rd::rd_kafka_event_message_next(event);
-        let Some(message) = message.as_ref() else {
-            return Said::Other;
-        };
         let topic = CStr::from_ptr(rd::rd_kafka_topic_name(message.rkt)).to_str();
         let (Ok(topic), Ok(partition)) = (topic, u32::try_from(message.partition)) else {
             return Said::Other;
@@ -385,34 +532,51 @@ pub(super) fn abort_transaction<C: ProducerContext>(
     }
 }
 
-/// Asks for the topic's id; zero from brokers that have none.
+/// The topic's id; zeros where the brokers know none.
 pub(super) fn topic_id<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
     wait: Duration,
 ) -> Result<TopicId, RDKafkaErrorCode> {
-    let name = CString::new(topic).map_err(|_| RDKafkaErrorCode::InvalidTopic)?;
-    let mut names = [name.as_ptr()];
+    let described = describe_topics(client, &[topic], wait)?;
+    let described = described.first().ok_or(RDKafkaErrorCode::UnknownTopicOrPartition)?;
+    described.refused.map_or(Ok(described.id), Err)
+}
+
+/// What the brokers tell of these topics, those that do not exist included.
+pub(super) fn describe_topics<C: ClientContext>(
+    client: &Client<C>,
+    topics: &[&str],
+    wait: Duration,
+) -> Result<Vec<Described>, RDKafkaErrorCode> {
+    let names: Result<Vec<CString>, _> = topics.iter().map(|topic| CString::new(*topic)).collect();
+    let names = names.map_err(|_| RDKafkaErrorCode::InvalidTopic)?;
+    let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
     // SAFETY: everything created here is destroyed here, after the last use of what borrows from it.
     unsafe {
         let rk = client.native_ptr();
         let queue = Queue(NonNull::new(rd::rd_kafka_queue_new(rk)).ok_or(RDKafkaErrorCode::Fail)?);
-        let topics = rd::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
+        let topics = rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
         let options = rd::rd_kafka_AdminOptions_new(rk, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
         let mut refusal = [0 as c_char; 256];
         rd::rd_kafka_AdminOptions_set_request_timeout(options, millis(wait), refusal.as_mut_ptr(), refusal.len());
+        // Null where it went well; otherwise rights are not told.
+        let refused = rd::rd_kafka_AdminOptions_set_include_authorized_operations(options, 1);
+        if !refused.is_null() {
+            rd::rd_kafka_error_destroy(refused);
+        }
         rd::rd_kafka_DescribeTopics(rk, topics, options, queue.0.as_ptr());
         rd::rd_kafka_AdminOptions_destroy(options);
         rd::rd_kafka_TopicCollection_destroy(topics);
         let event = queue
             .poll(wait + Duration::from_millis(500))
             .ok_or(RDKafkaErrorCode::OperationTimedOut)?;
-        id_in(&event)
+        described_in(&event)
     }
 }
 
-/// SAFETY: `event` answers DescribeTopics for one topic.
-unsafe fn id_in(event: &Event) -> Result<TopicId, RDKafkaErrorCode> {
+/// SAFETY: `event` answers DescribeTopics.
+unsafe fn described_in(event: &Event) -> Result<Vec<Described>, RDKafkaErrorCode> {
     unsafe {
         let event = event.0.as_ptr();
         let code = rd::rd_kafka_event_error(event);
@@ -425,23 +589,32 @@ unsafe fn id_in(event: &Event) -> Result<TopicId, RDKafkaErrorCode> {
         }
         let mut count = 0;
         let topics = rd::rd_kafka_DescribeTopics_result_topics(result, &mut count);
-        if topics.is_null() || count == 0 {
-            return Err(RDKafkaErrorCode::UnknownTopicOrPartition);
-        }
-        let code = rd::rd_kafka_error_code(rd::rd_kafka_TopicDescription_error(*topics));
-        if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(code.into());
-        }
-        let id = rd::rd_kafka_TopicDescription_topic_id(*topics);
-        if id.is_null() {
-            return Ok([0; 16]);
-        }
-        let high = rd::rd_kafka_Uuid_most_significant_bits(id).to_be_bytes();
-        let low = rd::rd_kafka_Uuid_least_significant_bits(id).to_be_bytes();
+        let topics = match topics.is_null() {
+            true => &[],
+            false => std::slice::from_raw_parts(topics, count),
+        };
+        Ok(topics.iter().map(|topic| described(*topic)).collect())
+    }
+}
+
+/// SAFETY: `topic` belongs to an event that lives.
+unsafe fn described(topic: *const rd::rd_kafka_TopicDescription_t) -> Described {
+    unsafe {
+        let code = rd::rd_kafka_error_code(rd::rd_kafka_TopicDescription_error(topic));
+        let mut count = 0;
+        let allowed = rd::rd_kafka_TopicDescription_authorized_operations(topic, &mut count);
+        let id = rd::rd_kafka_TopicDescription_topic_id(topic);
         let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&high);
-        bytes[8..].copy_from_slice(&low);
-        Ok(bytes)
+        if !id.is_null() {
+            bytes[..8].copy_from_slice(&rd::rd_kafka_Uuid_most_significant_bits(id).to_be_bytes());
+            bytes[8..].copy_from_slice(&rd::rd_kafka_Uuid_least_significant_bits(id).to_be_bytes());
+        }
+        Described {
+            name: text(rd::rd_kafka_TopicDescription_name(topic)),
+            refused: (code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| code.into()),
+            id: bytes,
+            allowed: (!allowed.is_null()).then(|| std::slice::from_raw_parts(allowed, count).to_vec()),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::admin::{ConnectError, ask, metadata_client, topic_in, wait_for};
 use super::context::Quiet;
+use super::rights::{Missing, Operation};
 use super::settings::Connection;
 use super::trouble::{self, About};
 
@@ -67,6 +68,9 @@ pub enum EnsureError {
     Cleanup { topic: String, has: String, wants: Cleanup },
     #[error("topic `{topic}`: {reason}")]
     Create { topic: String, reason: String },
+    /// A right is missing.
+    #[error("{0}")]
+    Refused(String),
     #[error("topic `{topic}` was created but does not show after {} s", SHOWN.as_secs())]
     NotShown { topic: String },
     #[error(transparent)]
@@ -170,7 +174,11 @@ fn create(admin: &AdminClient<Quiet>, missing: &[&TopicSpec]) -> Result<Vec<Stri
     let failed = |topic: &str, code: Code| {
         let reason = match code {
             Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
-                format!("not authorised: this principal needs CREATE on topic `{topic}`, or create the topic yourself")
+                let create = Missing {
+                    topic: topic.to_owned(),
+                    operations: vec![Operation::Create],
+                };
+                return EnsureError::Refused(create.to_string());
             }
             Code::InvalidReplicationFactor => {
                 format!("{code}: give --replication-factor, at most the number of brokers")

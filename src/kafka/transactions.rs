@@ -9,6 +9,7 @@
 //! - a fenced producer of a named instance was replaced by a newer process, unless its transaction was open for longer than
 //!   the coordinator allows: then the coordinator itself has fenced it, and a new producer goes on.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,11 +19,13 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::CALL;
 use super::context::{Deliveries, Undelivered};
 use super::group::GroupReader;
+use super::rights::{self, Operation, TopicNeed};
 use super::settings::Connection;
 use super::sys::{self, TxnError};
-use super::{CALL, trouble};
+use super::trouble::{self, About};
 use crate::runtime::log::{CommitOffset, LogError, Send};
 
 /// How long delivery reports are waited for before the transaction is asked whether it still lives.
@@ -46,6 +49,10 @@ struct Current {
     ready: bool,
     /// When the open transaction began, by both clocks: one stands still while the machine sleeps.
     begun: Option<(Instant, SystemTime)>,
+    /// What the open transaction does with topics: its rights, should one be missing.
+    does: BTreeSet<(String, Operation)>,
+    /// The group whose offsets are part of it.
+    group: Option<String>,
 }
 
 // === impl Transactions ===
@@ -98,6 +105,8 @@ impl Transactions {
     pub(super) fn begin(&mut self) -> Result<(), LogError> {
         let current = self.current()?;
         current.forget_failure();
+        current.does.clear();
+        current.group = None;
         current.producer.poll(Duration::ZERO);
         let begun = current.producer.begin_transaction();
         current.begun = Some((Instant::now(), SystemTime::now()));
@@ -109,6 +118,7 @@ impl Transactions {
         let current = self.current()?;
         let partition = i32::try_from(record.partition)
             .map_err(|_| LogError::Refused(format!("`{}` has no partition {}", record.topic, record.partition)))?;
+        current.writes_to(record.topic);
         let mut message = BaseRecord::<[u8], [u8]>::to(record.topic).partition(partition);
         message.key = record.key;
         message.payload = record.value;
@@ -137,6 +147,7 @@ impl Transactions {
         &mut self,
         offsets: &[CommitOffset],
         member: &ConsumerGroupMetadata,
+        group: &str,
     ) -> Result<(), LogError> {
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for offset in offsets {
@@ -156,6 +167,11 @@ impl Transactions {
             element.set_metadata(&offset.metadata);
         }
         let current = self.current()?;
+        let reads = offsets
+            .iter()
+            .map(|offset| (offset.partition.topic.clone(), Operation::Read));
+        current.does.extend(reads);
+        current.group = Some(group.to_owned());
         let sent = current.producer.send_offsets_to_transaction(&list, member, CALL);
         sent.map_err(|error| self.sorted(TxnError::from(&error), "send_offsets_to_transaction"))
     }
@@ -233,7 +249,7 @@ impl Transactions {
             metadata: String::new(),
         };
         // The group may refuse the offset, but not before the transaction's coordinator has let it pass.
-        let sent = self.send_offsets(&[offset], &member);
+        let sent = self.send_offsets(&[offset], &member, reader.group());
         self.abort()?;
         self.proving = false;
         match sent {
@@ -297,9 +313,11 @@ impl Transactions {
             .and_then(|current| current.failed.lock().unwrap_or_else(PoisonError::into_inner).clone());
         let failed_code = failed.as_ref().map(|failed| failed.code);
         for code in [Some(error.code), failed_code].into_iter().flatten() {
-            let about = failed.as_ref().map_or(trouble::About::Cluster, |failed| {
-                trouble::About::WriteTopic(&failed.topic)
-            });
+            if code == Code::TopicAuthorizationFailed {
+                return Some(LogError::Refused(trouble::needs(&self.rights_on_topics())));
+            }
+            let group = self.producer.as_ref().and_then(|current| current.group.as_deref());
+            let about = group.map_or(About::Cluster, About::Group);
             if let Some(refused) = trouble::refusal(code, about, Some(&self.id)) {
                 return Some(refused);
             }
@@ -324,6 +342,29 @@ impl Transactions {
         )))
     }
 
+    /// The rights on topics that the open transaction lacks. librdkafka does not say which topic was refused; the brokers
+    /// do, and where they do not, all that come into question are named.
+    fn rights_on_topics(&self) -> String {
+        let does = self.producer.as_ref().map(|current| &current.does);
+        let needs: Vec<TopicNeed> = does
+            .into_iter()
+            .flatten()
+            .map(|(topic, operation)| TopicNeed {
+                topic: topic.clone(),
+                operations: vec![*operation],
+            })
+            .collect();
+        let missing = rights::missing_on_topics(&self.connection, &needs).unwrap_or_default();
+        if !missing.is_empty() {
+            let rights: Vec<String> = missing.iter().map(rights::Missing::right).collect();
+            return rights.join(" and ");
+        }
+        let all = needs
+            .iter()
+            .map(|need| format!("{} on topic `{}`", need.operations[0], need.topic));
+        all.collect::<Vec<_>>().join(" or ")
+    }
+
     /// What a fatal error was about, where the producer has one.
     fn ended(&self, code: Code) -> Option<LogError> {
         let current = self.producer.as_ref()?;
@@ -338,7 +379,7 @@ impl Transactions {
             }
             None => return None,
         };
-        if let Some(refused) = trouble::refusal(code, trouble::About::Cluster, Some(&self.id)) {
+        if let Some(refused) = trouble::refusal(code, About::Cluster, Some(&self.id)) {
             return Some(refused);
         }
         let fenced = matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch);
@@ -369,17 +410,32 @@ impl Current {
             failed,
             ready: false,
             begun: None,
+            does: BTreeSet::new(),
+            group: None,
         })
     }
 
     /// Serves delivery reports for a step at most; whether every record has one.
     fn serve(&self, step: Duration) -> bool {
         let end = Instant::now() + step;
-        while self.producer.in_flight_count() > 0 && Instant::now() < end {
-            // rdkafka's poll waits out its time also when reports come, so it gets little at once.
-            self.producer.poll(Duration::from_millis(1));
+        loop {
+            self.producer.poll(Duration::ZERO);
+            if self.producer.in_flight_count() == 0 {
+                return true;
+            }
+            if Instant::now() >= end {
+                return false;
+            }
+            // rdkafka's own wait spins for the last millisecond of its time, and this is about one.
+            std::thread::sleep(Duration::from_micros(500));
         }
-        self.producer.in_flight_count() == 0
+    }
+
+    fn writes_to(&mut self, topic: &str) {
+        let known = |(of, operation): &(String, Operation)| of == topic && *operation == Operation::Write;
+        if !self.does.iter().any(known) {
+            self.does.insert((topic.to_owned(), Operation::Write));
+        }
     }
 
     fn forget_failure(&self) {

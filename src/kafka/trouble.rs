@@ -6,13 +6,17 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::runtime::log::LogError;
 
+/// In the text of whatever OpenSSL refuses, also where librdkafka takes it for a connection that was lost.
+const ALERT: &str = "SSL routines";
+
 /// What a call was about: names the resource whose right is missing.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum About<'a> {
     ReadTopic(&'a str),
     DescribeTopic(&'a str),
-    WriteTopic(&'a str),
     Group(&'a str),
+    /// Looking at a group's offsets.
+    OffsetsOf(&'a str),
     Cluster,
 }
 
@@ -34,32 +38,72 @@ pub(super) fn refusal(code: Code, about: About<'_>, transactional_id: Option<&st
     let right = match (code, about) {
         (Code::TopicAuthorizationFailed, About::ReadTopic(topic)) => format!("READ on topic `{topic}`"),
         (Code::TopicAuthorizationFailed, About::DescribeTopic(topic)) => format!("DESCRIBE on topic `{topic}`"),
-        (Code::TopicAuthorizationFailed, About::WriteTopic(topic)) => format!("WRITE on topic `{topic}`"),
         (Code::TopicAuthorizationFailed, _) => "READ on the input topics and WRITE on the internal ones".to_owned(),
         (Code::GroupAuthorizationFailed, About::Group(group)) => format!("READ on group `{group}`"),
+        (Code::GroupAuthorizationFailed, About::OffsetsOf(group)) => {
+            format!("READ on group `{group}`, or DESCRIBE to look only")
+        }
         (Code::GroupAuthorizationFailed, _) => "READ on the consumer group".to_owned(),
         (Code::TransactionalIdAuthorizationFailed, _) => match transactional_id {
-            Some(id) => format!("WRITE and DESCRIBE on transactional id `{id}`"),
-            None => "WRITE and DESCRIBE on the transactional id".to_owned(),
+            Some(id) => format!("WRITE on transactional id `{id}`"),
+            None => "WRITE on the transactional id".to_owned(),
         },
         (Code::ClusterAuthorizationFailed, _) => "IDEMPOTENT_WRITE on the cluster".to_owned(),
         _ => return None,
     };
-    Some(LogError::Refused(format!(
-        "not authorised: this principal needs {right}"
-    )))
+    Some(LogError::Refused(needs(&right)))
+}
+
+/// How a missing right is said.
+pub(super) fn needs(right: &str) -> String {
+    format!("not authorised: this principal needs {right}")
+}
+
+/// Whether waiting will hardly help: the brokers were there, and refused.
+pub(super) fn is_refusal(code: Code, reason: &str) -> bool {
+    let code = matches!(
+        code,
+        Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL | Code::Resolve
+    );
+    code || reason.contains(ALERT)
 }
 
 /// What is said about trouble that passes, and by which setting a person could end it.
 pub(super) fn passing(code: Code, reason: &str, bootstrap: &str) -> String {
     match code {
+        // TLS 1.3 tells the client that its certificate is missing or not known only when the handshake is over.
+        _ if reason.contains(ALERT) || reason.contains("SSL handshake") => {
+            format!(
+                "no TLS connection to {bootstrap} (--kafka security.protocol, ssl.ca.location, ssl.certificate.location, \
+                 ssl.key.location): {reason}"
+            )
+        }
         Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut => {
-            format!("no answer from the brokers at {bootstrap} (--bootstrap, STREAMGAUGE_BOOTSTRAP): {reason}")
+            // Who hangs up on the first request speaks another protocol, or none of ours.
+            let early = [
+                "security.protocol",
+                "in state APIVERSION_QUERY",
+                "in state SSL_HANDSHAKE",
+            ];
+            let protocol = if early.iter().any(|sign| reason.contains(sign)) {
+                ", or --kafka security.protocol"
+            } else {
+                ""
+            };
+            format!(
+                "no answer from the brokers at {bootstrap} (--bootstrap, STREAMGAUGE_BOOTSTRAP{protocol}): {reason}"
+            )
         }
         Code::Authentication | Code::SaslAuthenticationFailed => {
-            format!("the brokers at {bootstrap} do not accept the login (--kafka sasl.*): {reason}")
+            format!(
+                "the brokers at {bootstrap} do not accept the login (--kafka sasl.mechanism, sasl.username, sasl.password): \
+                 {reason}"
+            )
         }
-        Code::SSL => format!("no TLS connection to {bootstrap} (--kafka security.protocol, ssl.*): {reason}"),
+        Code::SSL => format!(
+            "no TLS connection to {bootstrap} (--kafka security.protocol, ssl.ca.location, ssl.certificate.location, \
+             ssl.key.location): {reason}"
+        ),
         Code::PollExceeded => "records were handled too slowly, the group gave the partitions to others \
                                (--kafka max.poll.interval.ms)"
             .to_owned(),
@@ -69,8 +113,8 @@ pub(super) fn passing(code: Code, reason: &str, bootstrap: &str) -> String {
 
 fn subject(about: About<'_>) -> String {
     match about {
-        About::ReadTopic(topic) | About::DescribeTopic(topic) | About::WriteTopic(topic) => format!("topic `{topic}`"),
-        About::Group(group) => format!("group `{group}`"),
+        About::ReadTopic(topic) | About::DescribeTopic(topic) => format!("topic `{topic}`"),
+        About::Group(group) | About::OffsetsOf(group) => format!("group `{group}`"),
         About::Cluster => "cluster".to_owned(),
     }
 }
@@ -98,6 +142,15 @@ mod tests {
             asked(Code::OperationTimedOut, About::Cluster),
             LogError::Retry(_)
         ));
+    }
+
+    #[test]
+    fn a_certificate_that_is_missed_only_after_the_handshake_names_its_setting() {
+        let reason = "Receive failed: error:0A00045C:SSL routines::tlsv13 alert certificate required";
+        let said = passing(Code::BrokerTransportFailure, reason, "kafka:9093");
+        assert!(said.contains("ssl.certificate.location"), "{said}");
+        assert!(is_refusal(Code::BrokerTransportFailure, reason));
+        assert!(!is_refusal(Code::BrokerTransportFailure, "Connection refused"));
     }
 
     #[test]

@@ -8,9 +8,11 @@
 //! - a revoked partition is sealed and committed before it is given back, a lost one is just dropped;
 //! - a partition without a commit starts where its stage says; a commit that is missing or not ours stops the stage,
 //!   unless the operator accepts the reset;
+//! - state that does not fit the committed offset stops the stage only if that offset is still the committed one: a member
+//!   that lost the partition during its restore and has not heard of it reads what the next owner wrote;
 //! - a committed offset below the log's start means that retention was faster: the task is told, and counts it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::log::{Change, Committed, LogError, TopicPartition};
 use super::owned::{Owned, Phase};
@@ -109,6 +111,7 @@ impl Worker {
         } else {
             TopicId::default()
         };
+        let known = committed.as_ref().map(|committed| committed.offset);
         let (mut task, next) = match committed {
             Some(Committed { offset, metadata }) => {
                 let at = Open::Resumed {
@@ -170,12 +173,16 @@ impl Worker {
             Some(changelog) => {
                 let target = self.log.log_end(&changelog)?;
                 self.log.restore_start(&changelog)?;
-                Phase::Restoring { target, since: now }
+                Phase::Restoring {
+                    target,
+                    since: Instant::now(),
+                }
             }
         };
         if let Some(owned) = self.owned.iter_mut().find(|owned| owned.partition == *partition) {
             owned.task = Some(task);
             owned.next = next;
+            owned.committed = known;
             owned.phase = phase;
             owned.last_record = now;
         }
@@ -248,11 +255,16 @@ impl Worker {
             match result {
                 Ok(position) if position >= target => {
                     self.log.restore_stop(&changelog);
-                    if let Some(task) = self.owned[index].task.as_mut() {
-                        task.accept(Input::Restored).map_err(halted)?;
+                    let task = self.owned[index].task.as_mut();
+                    if let Some(Err(halt)) = task.map(|task| task.accept(Input::Restored)) {
+                        if !self.has_moved(index, now)? {
+                            return Err(halted(halt));
+                        }
+                        self.owned[index].reopen();
+                        continue;
                     }
                     self.owned[index].phase = Phase::Seeking;
-                    let micros = u64::try_from(now.since(since).as_micros()).unwrap_or(0);
+                    let micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
                     self.stats.of(&self.options.name, |numbers| {
                         numbers.restores += 1;
                         numbers.restore_micros.saturating_record(micros.max(1));
@@ -263,6 +275,19 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Whether the group has committed something else since this partition was opened, or is about to: somebody else owns
+    /// it. While that cannot be told it may be so.
+    fn has_moved(&mut self, index: usize, now: WallTime) -> Result<bool, Stop> {
+        let owned = &self.owned[index];
+        match self.log.committed(std::slice::from_ref(&owned.partition)) {
+            Ok(committed) => {
+                let offset = committed.into_iter().next().flatten().map(|committed| committed.offset);
+                Ok(offset != owned.committed)
+            }
+            Err(error) => self.passing(error, now).map(|()| true),
+        }
     }
 
     /// Sends the reader to where restored tasks go on.

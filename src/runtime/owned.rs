@@ -4,6 +4,8 @@
 //! task that refused a record. Only a running task takes records; whatever arrives before is thrown away and read again,
 //! since every way to `Running` goes through a seek.
 
+use std::time::Instant;
+
 use super::log::TopicPartition;
 use crate::engine::task::{Input, Record, Task};
 use crate::engine::time::WallTime;
@@ -15,6 +17,8 @@ pub struct Owned {
     pub task: Option<Box<dyn Task>>,
     /// The offset that the task expects next.
     pub next: i64,
+    /// What the group had committed when the task was opened.
+    pub committed: Option<i64>,
     /// The step in which the task was told the time last.
     pub told_in_step: u64,
     /// When the last record came; the log's end is asked for only where it is quiet.
@@ -27,7 +31,7 @@ pub enum Phase {
     /// Reading the changelog up to `target` (its high watermark when the restore began).
     Restoring {
         target: i64,
-        since: WallTime,
+        since: Instant,
     },
     /// State is there; the reader has to go to `next`.
     Seeking,
@@ -54,6 +58,7 @@ impl Owned {
             phase: Phase::Opening,
             task: None,
             next: 0,
+            committed: None,
             told_in_step: 0,
             last_record: WallTime(0),
         }

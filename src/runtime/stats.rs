@@ -11,6 +11,9 @@ use hdrhistogram::Histogram;
 use super::log::TopicPartition;
 use crate::engine::task::TaskView;
 
+/// The longest duration that is told apart, in microseconds: ten minutes.
+const LONGEST: u64 = 600_000_000;
+
 /// Shared by all workers of a process.
 #[derive(Clone, Default)]
 pub struct Stats(Arc<Mutex<Numbers>>);
@@ -30,9 +33,11 @@ pub struct WorkerNumbers {
     pub fatal: u64,
     pub restores: u64,
     pub rebalances: u64,
+    /// Dead letters in transactions that were committed.
+    pub dead_letters: u64,
     /// Microseconds from the begin to the end of a transaction.
     pub commit_micros: Histogram<u64>,
-    /// Microseconds from the assignment of a partition to its running.
+    /// Microseconds from the opening of a changelog to its end.
     pub restore_micros: Histogram<u64>,
     /// Partitions that this worker owns: phase in one word, and what the task says.
     pub tasks: BTreeMap<TopicPartition, (&'static str, TaskView)>,
@@ -70,7 +75,7 @@ impl Stats {
 
 impl Default for WorkerNumbers {
     fn default() -> Self {
-        let histogram = || Histogram::new(3).expect("three digits are within hdrhistogram's limits");
+        let histogram = || Histogram::new_with_bounds(1, LONGEST, 3).expect("constant bounds");
         Self {
             records: 0,
             committed: 0,
@@ -78,6 +83,7 @@ impl Default for WorkerNumbers {
             fatal: 0,
             restores: 0,
             rebalances: 0,
+            dead_letters: 0,
             commit_micros: histogram(),
             restore_micros: histogram(),
             tasks: BTreeMap::new(),

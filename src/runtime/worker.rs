@@ -4,11 +4,10 @@
 //! answer the group, open and restore what was assigned, tell tasks where the log ends, and seal when it is time. All
 //! decisions are here; the log only carries them out, so the simulation runs exactly this code.
 //!
+//! The steps lie in `opening` (from assigned to running) and `committing` (from outputs to a commit).
+//!
 //! Edges:
-//! - outputs of one seal go into one transaction; while its outcome is open, records are still read, but nothing is sealed;
-//! - an abort costs a re-send: outputs of lost tasks are left out, the rest is sent again as it is;
-//! - a fatal error or an unknown outcome costs a restore: a new producer settles the old transaction, every task is closed,
-//!   offsets are read again;
+//! - the reader is asked for its position before every seal, so that control records are accounted for;
 //! - what can never succeed stops the worker with the log's message.
 
 use std::collections::BTreeMap;
@@ -16,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::log::{Log, LogError, Notice, TopicPartition};
 use super::owned::{Owned, Phase, Taken};
-use super::sealed::{self, Sealed};
+use super::sealed::Sealed;
 use super::stats::Stats;
 use crate::engine::task::{Halt, Input, OpenTask, PartitionCounts, Stage};
 use crate::engine::time::{Span, WallTime};
@@ -70,9 +69,7 @@ const COUNTS_EVERY: Span = Span::seconds(5);
 const ENDS_EVERY: Span = Span::seconds(1);
 const HOLD_FOR: Span = Span::seconds(5);
 /// Between two tries of a transaction that failed.
-const RETRY_AFTER: Span = Span::millis(100);
-/// How often an unsettled transaction is asked for while the group waits for an answer.
-const SETTLE_TRIES: u32 = 20;
+pub(super) const RETRY_AFTER: Span = Span::millis(100);
 
 /// See the module's documentation.
 pub struct Worker {
@@ -90,7 +87,7 @@ pub struct Worker {
     counts_at: Option<WallTime>,
     ends_at: WallTime,
     next_seal: WallTime,
-    commit_began: Option<Instant>,
+    pub(super) commit_began: Option<Instant>,
     pub(super) step: u64,
     pub(super) troubled_until: WallTime,
 }
@@ -326,7 +323,7 @@ impl Worker {
     }
 
     /// Tells running tasks the time and the reader's position.
-    fn tell_positions(&mut self, now: WallTime) -> Result<(), Stop> {
+    pub(super) fn tell_positions(&mut self, now: WallTime) -> Result<(), Stop> {
         let running = |owned: &&mut Owned| owned.phase == Phase::Running;
         let partitions: Vec<TopicPartition> = self
             .owned
@@ -353,163 +350,6 @@ impl Worker {
             }
         }
         Ok(())
-    }
-
-    fn weight(&self) -> usize {
-        self.owned
-            .iter()
-            .filter_map(|owned| owned.task.as_ref())
-            .map(|task| task.weight())
-            .sum()
-    }
-
-    /// Freezes what every running task has to say.
-    pub(super) fn seal(&mut self, now: WallTime) -> Result<(), Stop> {
-        self.tell_positions(now)?;
-        let mut outputs = BTreeMap::new();
-        for owned in &mut self.owned {
-            if let (Phase::Running, Some(task)) = (&owned.phase, owned.task.as_mut())
-                && let Some(output) = task.seal()
-            {
-                outputs.insert(owned.partition.clone(), output);
-            }
-        }
-        self.publish(now);
-        if !outputs.is_empty() {
-            self.sealed = Some(Sealed::new(outputs));
-        }
-        Ok(())
-    }
-
-    /// Drives the sealed outputs one step further.
-    pub(super) fn advance(&mut self, now: WallTime) -> Result<(), Stop> {
-        if self.renew.is_some() {
-            return Ok(());
-        }
-        let Some(sealed) = &mut self.sealed else {
-            self.stats
-                .of(&self.options.name, |numbers| numbers.last_commit = Some(Instant::now()));
-            return Ok(());
-        };
-        if sealed.outputs.is_empty() && matches!(sealed.phase, sealed::Phase::Waiting { .. }) {
-            self.sealed = None;
-            return Ok(());
-        }
-        let result = match sealed.phase {
-            sealed::Phase::Waiting { until } if now < until || !self.log.is_member() => return Ok(()),
-            sealed::Phase::Waiting { .. } => {
-                sealed.attempts += 1;
-                self.commit_began.get_or_insert_with(Instant::now);
-                let sent = self
-                    .log
-                    .begin()
-                    .and_then(|()| sealed.send(self.log.as_mut(), &self.options.topics));
-                match sent {
-                    Ok(()) => {
-                        sealed.phase = sealed::Phase::Committing;
-                        self.log.commit()
-                    }
-                    Err(LogError::Retry(why)) => Err(LogError::Abort(why)),
-                    Err(error) => Err(error),
-                }
-            }
-            sealed::Phase::Committing => self.log.commit(),
-            sealed::Phase::Aborting => match self.log.abort() {
-                Ok(()) => {
-                    sealed.phase = sealed::Phase::Waiting {
-                        until: now.ahead(RETRY_AFTER),
-                    };
-                    return Ok(());
-                }
-                Err(error) => Err(error),
-            },
-        };
-        match result {
-            Ok(()) => {
-                if self.options.trim_input {
-                    let offsets = sealed
-                        .outputs
-                        .iter()
-                        .map(|(partition, output)| (partition.clone(), output.next));
-                    self.log.trim(&offsets.collect::<Vec<_>>());
-                }
-                self.sealed = None;
-                let took = self.commit_began.take().map(|began| began.elapsed());
-                self.stats.of(&self.options.name, |numbers| {
-                    numbers.committed += 1;
-                    numbers.last_commit = Some(Instant::now());
-                    if let Some(took) = took {
-                        numbers.commit_took(took);
-                    }
-                });
-                Ok(())
-            }
-            Err(LogError::Retry(_)) => Ok(()),
-            Err(LogError::Abort(why)) => {
-                tracing::info!(
-                    worker = self.options.name,
-                    attempts = sealed.attempts,
-                    "transaction aborted: {why}"
-                );
-                sealed.phase = sealed::Phase::Aborting;
-                self.stats.of(&self.options.name, |numbers| numbers.aborted += 1);
-                Ok(())
-            }
-            Err(LogError::Fatal(why)) => {
-                self.start_over(&why);
-                Ok(())
-            }
-            Err(error) => Err(stop_of(error)),
-        }
-    }
-
-    /// Brings a transaction that is under way to its end, whatever that is; gives up into a fresh start.
-    pub(super) fn settle(&mut self, now: WallTime) -> Result<(), Stop> {
-        for attempt in 0..SETTLE_TRIES {
-            match &mut self.sealed {
-                None => return Ok(()),
-                Some(Sealed {
-                    phase: sealed::Phase::Waiting { until },
-                    ..
-                }) => {
-                    if attempt > 0 || !self.log.is_member() {
-                        return Ok(());
-                    }
-                    *until = now;
-                }
-                Some(_) => {}
-            }
-            self.advance(now)?;
-        }
-        if matches!(
-            &self.sealed,
-            Some(Sealed {
-                phase: sealed::Phase::Committing | sealed::Phase::Aborting,
-                ..
-            })
-        ) {
-            self.start_over("the transaction did not settle while the group was waiting");
-        }
-        Ok(())
-    }
-
-    /// A new producer; every task is closed and read again from what is committed.
-    fn start_over(&mut self, why: &str) {
-        tracing::warn!(worker = self.options.name, "closing all tasks and starting over: {why}");
-        self.stats.of(&self.options.name, |numbers| numbers.fatal += 1);
-        self.renew = Some(true);
-        self.sealed = None;
-        self.commit_began = None;
-        for owned in &mut self.owned {
-            if matches!(owned.phase, Phase::Restoring { .. }) {
-                let changelog = self.options.topics.changelog.clone().unwrap_or_default();
-                self.log.restore_stop(&TopicPartition {
-                    topic: changelog,
-                    partition: owned.partition.partition,
-                });
-            }
-            owned.reopen();
-        }
     }
 
     /// Trouble that may pass is said and waited for; the rest ends the worker or its tasks.

@@ -26,6 +26,7 @@ pub struct Application {
     /// Whether instances are told their names (`--instance`, static membership).
     pub named: bool,
     pub extra: Vec<String>,
+    pub environment: Vec<(&'static str, String)>,
 }
 
 pub struct Instance {
@@ -49,6 +50,7 @@ impl Application {
             shuffle_partitions: 6,
             named: true,
             extra: Vec::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -111,7 +113,8 @@ impl Instance {
             .args(["--shuffle-partitions", &application.shuffle_partitions.to_string()])
             .args(["--workers", "2"])
             .args(&application.extra)
-            .env("OTEL_EXPORTER_OTLP_PROTOCOL", application.protocol);
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", application.protocol)
+            .envs(application.environment.iter().map(|(name, value)| (name, value)));
         let name = format!("{}-{}", application.id, self.name);
         self.process = Some(Process::start(&name, &application.folder, &mut command));
     }

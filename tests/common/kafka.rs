@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -12,14 +12,14 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::broker::{Broker, BrokerOptions};
 use super::eventually;
-use super::server::KafkaServer;
 
 const CALL: Duration = Duration::from_secs(15);
 
 /// A single broker that is its own controller.
 pub struct Kafka {
-    server: KafkaServer,
+    broker: Broker,
 }
 
 /// A record as it lies in the log.
@@ -50,28 +50,69 @@ pub struct Write {
 
 impl Kafka {
     pub fn start() -> Self {
+        Self::start_as(&BrokerOptions::default())
+    }
+
+    /// With further lines of server.properties.
+    pub fn start_with(properties: &[(&str, &str)]) -> Self {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        Self::start_as(&BrokerOptions {
+            properties: properties.iter().map(owned).collect(),
+            ..BrokerOptions::default()
+        })
+    }
+
+    pub fn start_as(options: &BrokerOptions) -> Self {
         Self {
-            server: KafkaServer::start(),
+            broker: Broker::start(options),
         }
     }
 
     pub fn bootstrap(&self) -> String {
-        self.server.bootstrap()
+        self.broker.bootstrap()
     }
 
     /// Starts the broker again after `kill`, and waits until it answers.
     pub fn resume(&mut self) {
-        self.server.restart();
+        self.broker.resume();
     }
 
     /// SIGKILL.
     pub fn kill(&mut self) {
-        self.server.kill();
+        self.broker.kill();
     }
 
+    /// Runs one of Kafka's own tools, for a second opinion. Returns what it printed.
+    pub fn tool(&self, class: &str, arguments: &[&str]) -> String {
+        self.broker.tool(class, arguments)
+    }
+
+    /// Creates a topic with further settings, and waits until every partition has a leader.
     pub fn create_topic(&self, name: &str, partitions: u32, settings: &[(&str, &str)]) {
-        self.server
-            .create_topic(name, i32::try_from(partitions).expect("few partitions"), settings);
+        let count = i32::try_from(partitions).expect("few partitions");
+        let mut topic = NewTopic::new(name, count, TopicReplication::Fixed(1));
+        for (key, value) in settings {
+            topic = topic.set(key, value);
+        }
+        let admin = self.admin();
+        let result = block_on(admin.create_topics([&topic], &options())).expect("an answer");
+        assert!(result[0].is_ok(), "{name} is not created: {result:?}");
+        eventually(&format!("topic {name}"), CALL, || {
+            let found = admin.inner().fetch_metadata(Some(name), CALL);
+            let found = found.map_err(|error| error.to_string())?;
+            let led = found.topics().first().map_or(0, |topic| {
+                topic
+                    .partitions()
+                    .iter()
+                    .filter(|partition| partition.leader() >= 0)
+                    .count()
+            });
+            if led == partitions as usize {
+                Ok(())
+            } else {
+                Err(format!("{led} of {partitions} partitions have a leader"))
+            }
+        });
     }
 
     pub fn client(&self) -> ClientConfig {

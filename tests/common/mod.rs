@@ -8,6 +8,8 @@
 //! - whatever is random comes from one seed, which is printed; `STREAMGAUGE_TEST_SEED` replays it.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod acls;
+pub mod broker;
 pub mod chaos;
 pub mod collector;
 pub mod http;
@@ -18,8 +20,7 @@ pub mod points;
 pub mod process;
 pub mod prometheus;
 pub mod random;
-#[path = "../support/kafka.rs"]
-mod server;
+pub mod secured;
 pub mod traffic;
 
 use std::net::TcpListener;

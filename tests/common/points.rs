@@ -65,6 +65,8 @@ pub struct Series {
 #[derive(Clone, Debug, Default)]
 pub struct Points {
     pub series: BTreeMap<Id, Series>,
+    /// What processes say of themselves: begins anew with each of them.
+    pub processes: BTreeMap<Id, Series>,
     pub requests: usize,
 }
 
@@ -85,48 +87,14 @@ impl Points {
         for of_resource in list(&request["resourceMetrics"]) {
             let resource = attributes(&of_resource["resource"]["attributes"]);
             for scope in list(&of_resource["scopeMetrics"]) {
+                let series = match text(&scope["scope"]["name"]).as_str() {
+                    "streamgauge.process" => &mut self.processes,
+                    _ => &mut self.series,
+                };
                 for metric in list(&scope["metrics"]) {
-                    self.take_metric(&resource, metric);
+                    take_metric(series, &resource, metric);
                 }
             }
-        }
-    }
-
-    fn take_metric(&mut self, resource: &Attributes, metric: &Json) {
-        let name = text(&metric["name"]);
-        let kinds = ["sum", "gauge", "histogram", "exponentialHistogram"];
-        let Some(kind) = kinds.into_iter().find(|kind| metric[kind].is_object()) else {
-            panic!("{name} has points of a kind that we never send: {metric}");
-        };
-        let data = &metric[kind];
-        let shape = if kind == "gauge" {
-            Shape::Gauge
-        } else {
-            Shape::Cumulative
-        };
-        if shape == Shape::Cumulative {
-            assert_eq!(data["aggregationTemporality"], 2, "{name} is cumulative");
-        }
-        if kind == "sum" {
-            assert_eq!(data["isMonotonic"], true, "{name} is monotonic");
-        }
-        for point in list(&data["dataPoints"]) {
-            let id = Id {
-                name: name.clone(),
-                attributes: attributes(&point["attributes"]),
-                resource: resource.clone(),
-            };
-            let series = self.series.entry(id).or_insert_with(|| Series {
-                shape,
-                unit: text(&metric["unit"]),
-                points: Vec::new(),
-            });
-            assert_eq!(series.shape, shape, "{name} keeps its shape");
-            series.points.push(Point {
-                start: number(&point["startTimeUnixNano"]),
-                time: number(&point["timeUnixNano"]),
-                value: (number(&point["flags"]) & 1 == 0).then(|| value(kind, point)),
-            });
         }
     }
 
@@ -226,6 +194,15 @@ impl Value {
         }
     }
 
+    /// Of a histogram the count.
+    pub fn number(&self) -> f64 {
+        match self {
+            Value::Integer(integer) => *integer as f64,
+            Value::Decimal(decimal) => *decimal,
+            Value::Histogram { count, .. } | Value::Exponential { count, .. } => *count as f64,
+        }
+    }
+
     /// Nothing in it is less than in an earlier one.
     fn contains(&self, earlier: &Value) -> bool {
         match (self, earlier) {
@@ -263,6 +240,44 @@ impl Value {
             ) => count >= less && sum >= smaller && (*less == 0 || scale <= finer),
             _ => false,
         }
+    }
+}
+
+fn take_metric(all: &mut BTreeMap<Id, Series>, resource: &Attributes, metric: &Json) {
+    let name = text(&metric["name"]);
+    let kinds = ["sum", "gauge", "histogram", "exponentialHistogram"];
+    let Some(kind) = kinds.into_iter().find(|kind| metric[kind].is_object()) else {
+        panic!("{name} has points of a kind that we never send: {metric}");
+    };
+    let data = &metric[kind];
+    let shape = if kind == "gauge" {
+        Shape::Gauge
+    } else {
+        Shape::Cumulative
+    };
+    if shape == Shape::Cumulative {
+        assert_eq!(data["aggregationTemporality"], 2, "{name} is cumulative");
+    }
+    if kind == "sum" {
+        assert_eq!(data["isMonotonic"], true, "{name} is monotonic");
+    }
+    for point in list(&data["dataPoints"]) {
+        let id = Id {
+            name: name.clone(),
+            attributes: attributes(&point["attributes"]),
+            resource: resource.clone(),
+        };
+        let series = all.entry(id).or_insert_with(|| Series {
+            shape,
+            unit: text(&metric["unit"]),
+            points: Vec::new(),
+        });
+        assert_eq!(series.shape, shape, "{name} keeps its shape");
+        series.points.push(Point {
+            start: number(&point["startTimeUnixNano"]),
+            time: number(&point["timeUnixNano"]),
+            value: (number(&point["flags"]) & 1 == 0).then(|| value(kind, point)),
+        });
     }
 }
 

@@ -1,18 +1,17 @@
 //! The contract of `runtime::log::Log`, held against a real broker.
 
 mod cluster;
+#[path = "../common/mod.rs"]
+mod common;
 mod group;
 mod reading;
-#[path = "../support/mod.rs"]
-mod support;
 mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use common::kafka::{Kafka, Write};
 use streamgauge::engine::task::Stamp;
 use streamgauge::engine::time::WallTime;
 use streamgauge::kafka::{
@@ -20,7 +19,6 @@ use streamgauge::kafka::{
     ensure_topics, fetch_group_offsets,
 };
 use streamgauge::runtime::log::{Change, CommitOffset, Log, LogError, Notice, Send, TopicPartition};
-use support::kafka::KafkaServer;
 
 const LONG: Duration = Duration::from_secs(40);
 
@@ -147,17 +145,17 @@ fn until_answered<T>(mut ask: impl FnMut() -> Result<T, LogError>) -> T {
 // --- the broker ---
 
 /// One broker for all tests that run at the same time; it ends with the last of them.
-fn broker() -> Arc<KafkaServer> {
-    static SHARED: Mutex<Weak<KafkaServer>> = Mutex::new(Weak::new());
+fn broker() -> Arc<Kafka> {
+    static SHARED: Mutex<Weak<Kafka>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     shared.upgrade().unwrap_or_else(|| {
-        let server = Arc::new(KafkaServer::start());
+        let server = Arc::new(Kafka::start());
         *shared = Arc::downgrade(&server);
         server
     })
 }
 
-fn connection(server: &KafkaServer, properties: &[(&str, &str)]) -> Connection {
+fn connection(server: &Kafka, properties: &[(&str, &str)]) -> Connection {
     let properties = properties
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
@@ -165,7 +163,7 @@ fn connection(server: &KafkaServer, properties: &[(&str, &str)]) -> Connection {
     Connection::new(server.bootstrap(), properties).expect("settings")
 }
 
-fn cluster(server: &KafkaServer) -> Arc<KafkaCluster> {
+fn cluster(server: &Kafka) -> Arc<KafkaCluster> {
     KafkaCluster::new(connection(server, &[])).expect("a cluster")
 }
 
@@ -190,21 +188,18 @@ fn joined(cluster: &Arc<KafkaCluster>, group: &str, instance: Option<&str>, id: 
 }
 
 /// Writes outside of any transaction: values are "0", "1", ...
-fn produce(server: &KafkaServer, topic: &str, partition: u32, count: usize) {
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", server.bootstrap())
-        .create()
-        .expect("a producer");
+fn produce(server: &Kafka, topic: &str, partition: u32, count: usize) {
+    let writer = server.writer();
     for number in 0..count {
-        let value = number.to_string();
-        let partition = i32::try_from(partition).expect("a partition");
-        let record = BaseRecord::<str, str>::to(topic)
-            .partition(partition)
-            .key("key")
-            .payload(&value);
-        producer.send(record).map_err(|(error, _)| error).expect("room");
+        writer.write(&Write {
+            topic: topic.to_owned(),
+            partition,
+            key: Some(b"key".to_vec()),
+            value: Some(number.to_string().into_bytes()),
+            ..Write::default()
+        });
     }
-    producer.flush(LONG).expect("delivered");
+    writer.flush();
 }
 
 /// Everything that a read_committed reader finds up to the high watermark, and where its position then is.

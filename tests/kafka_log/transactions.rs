@@ -122,7 +122,7 @@ fn a_second_producer_fences_the_first() {
 
 #[test]
 fn a_transaction_that_the_coordinator_gave_up_costs_a_producer_not_the_instance() {
-    let server = KafkaServer::start_with(&[("transaction.abort.timed.out.transaction.cleanup.interval.ms", "500")]);
+    let server = Kafka::start_with(&[("transaction.abort.timed.out.transaction.cleanup.interval.ms", "500")]);
     server.create_topic("slow.out", 1, &[]);
     let cluster = KafkaCluster::new(connection(&server, &[("transaction.timeout.ms", "2000")])).expect("a cluster");
     let mut log = cluster.client(options("slow", Some("a"), "slow-a")).expect("a log");
@@ -215,7 +215,7 @@ fn a_record_that_is_too_large_is_refused_with_its_topic_and_size() {
 
 #[test]
 fn a_commit_goes_on_when_the_broker_comes_back() {
-    let mut server = KafkaServer::start();
+    let mut server = Kafka::start();
     server.create_topic("away.in", 1, &[]);
     server.create_topic("away.out", 1, &[]);
     produce(&server, "away.in", 0, 1);
@@ -238,7 +238,7 @@ fn a_commit_goes_on_when_the_broker_comes_back() {
         said.contains("--bootstrap") && said.contains(&server.bootstrap()),
         "{said}"
     );
-    server.restart();
+    server.resume();
     let deadline = Instant::now() + LONG;
     while let Err(error) = member.log.commit() {
         assert!(matches!(error, LogError::Retry(_)), "{error}");

@@ -1,45 +1,18 @@
 //! A small world: services that write, workers that come and go, faults, and a clock that only this file moves.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use streamgauge::cli::application::{Application, WorkerSetup};
-use streamgauge::engine::tap::ledger::Ledger;
+use streamgauge::engine::task::Stage;
 use streamgauge::engine::time::{Span, WallTime};
-use streamgauge::memory::{CallPoint, Cluster, ClusterClock, Fault, ManualClock, MarkerDelay, TopicOptions};
-use streamgauge::pipeline;
-use streamgauge::runtime::Worker;
-use streamgauge::runtime::log::{LogError, TopicPartition};
-use streamgauge::runtime::stats::Stats;
+use streamgauge::memory::{Cluster, ClusterClock, ManualClock, MarkerDelay, TopicOptions};
 
-use crate::outbox::{self, SeriesName};
+use crate::faults::inject;
+use crate::outbox::Outbox;
+use crate::pipelines::{Version, application};
+use crate::place::Place;
+use crate::services::{Expected, Random};
 
-const PIPELINE: &str = r#"
-pipeline: sim
-defaults: { out_of_order: 500ms, idle_after: 500ms, window: 1s, max_ahead: 1m }
-sources:
-  orders: { topic: orders, time: /at }
-  visits: { topic: visits, time: /at, when: 'kind == "page"' }
-metrics:
-  orders_total:
-    count: orders
-    labels: { shop: /shop }
-  order_items_total:
-    sum: { of: orders, value: /items }
-    labels: { shop: /shop }
-  order_items:
-    observe: { of: orders, value: /items }
-    histogram: { kind: explicit, buckets: [1, 2, 5] }
-    labels: { shop: /shop }
-  visits_total:
-    count: visits
-    labels: { page: { field: /page, else: none } }
-"#;
-
-const APPLICATION: &str = "sim";
-const SHUFFLE: u32 = 3;
 /// Some date: event times must be plausible, not current.
 const BEGINNING: i64 = 1_700_000_000_000_000;
 
@@ -50,58 +23,82 @@ pub struct Hardship {
     pub faults: bool,
     pub slow_markers: bool,
     pub growth: bool,
+    /// Members are taken out of their group while their transaction is under way.
+    pub expiries: bool,
+    /// The whole application dies at once, and starts again.
+    pub deaths: bool,
+    pub upgrade: Upgrade,
+}
+
+/// Workers are replaced one by one, by ones with another version of the pipeline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Upgrade {
+    #[default]
+    Never,
+    Rolling,
+    /// Before or after it is through, it is taken back.
+    RolledBack,
 }
 
 /// What happened in one life.
 #[derive(Default)]
 pub struct Report {
     pub kills: u64,
+    pub deaths: u64,
+    pub replaced: u64,
     pub faults: u64,
     pub records: u64,
+    /// Records of definitions that nothing took any more.
+    pub retired: u64,
+    /// Lives in which partials were left that no running instance knew.
+    pub accepted: u64,
 }
 
-/// A worker's place: who runs there changes, its name may stay.
-struct Place {
-    make: Box<dyn Fn() -> WorkerSetup>,
-    worker: Option<Worker>,
-    /// Not scheduled until then: a process that hangs.
-    asleep_until: i64,
+impl Report {
+    pub fn add(&mut self, more: &Report) {
+        self.kills += more.kills;
+        self.deaths += more.deaths;
+        self.replaced += more.replaced;
+        self.faults += more.faults;
+        self.records += more.records;
+        self.retired += more.retired;
+        self.accepted += more.accepted;
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            out,
+            "{} records, {} kills, {} deaths of all, {} injected faults, {} workers replaced, {} retired, {} accepted",
+            self.records, self.kills, self.deaths, self.faults, self.replaced, self.retired, self.accepted
+        )
+    }
+}
+
+/// When versions change, counted in rounds.
+struct Schedule {
+    upgrade_at: Option<u64>,
+    back_at: Option<u64>,
+    deaths_at: Vec<u64>,
 }
 
 pub struct World {
-    random: Random,
+    pub random: Random,
     hardship: Hardship,
+    schedule: Schedule,
     clock: ManualClock,
-    cluster: Cluster,
-    places: Vec<Place>,
-    stats: Stats,
-    expected: BTreeMap<SeriesName, f64>,
-    outcomes: BTreeMap<&'static str, u64>,
-    report: Report,
-    faulty: Arc<AtomicBool>,
+    pub cluster: Cluster,
+    pub places: Vec<Place>,
+    /// Where the roll goes to.
+    pub version: Version,
+    pub outbox: Outbox,
+    pub expected: Expected,
+    pub report: Report,
     injected: Arc<AtomicU64>,
 }
 
-/// SplitMix64: a few lines that give the same numbers everywhere.
-pub struct Random(u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
-
-    pub fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-}
+// === impl World ===
 
 impl World {
     pub fn new(seed: u64, hardship: Hardship) -> Self {
@@ -113,22 +110,11 @@ impl World {
                 .create_topic(topic, partitions, TopicOptions::default())
                 .expect("a new topic");
         }
-        let plan =
-            pipeline::parse(&[("sim.yaml".to_owned(), PIPELINE.to_owned())], &|_| None).expect("the pipeline is right");
-        let plan = Arc::new(plan);
-        let named = random.one_in(2);
-        let application = |instance: Option<String>| Application {
-            id: APPLICATION.to_owned(),
-            plan: Arc::clone(&plan),
-            shuffle_partitions: SHUFFLE,
-            instance,
-            accept_reset: false,
-            seal_every: Span::millis(200),
-            max_backdate: Span::seconds(1_800),
-            queue_kbytes: 1,
-            tap_workers: 1,
+        let version = match hardship.upgrade {
+            Upgrade::Never => Version::Stable,
+            Upgrade::Rolling | Upgrade::RolledBack => Version::Old,
         };
-        for topic in application(None).internal_topics() {
+        for topic in application(version, None).internal_topics() {
             let options = TopicOptions {
                 compact: topic.compacted,
                 ..TopicOptions::default()
@@ -137,76 +123,107 @@ impl World {
                 .create_topic(&topic.name, topic.partitions, options)
                 .expect("a new topic");
         }
+        let named = random.one_in(2);
         let mut places = Vec::new();
         for instance in ["a", "b"] {
-            let of = application(named.then(|| instance.to_owned()));
-            let tap = of.clone();
-            places.push(Place {
-                make: Box::new(move || tap.tap_worker(0)),
-                worker: None,
-                asleep_until: 0,
-            });
-            places.push(Place {
-                make: Box::new(move || of.gauge_worker()),
-                worker: None,
-                asleep_until: 0,
-            });
+            for stage in [Stage::Tap, Stage::Gauge] {
+                let name = named.then(|| instance.to_owned());
+                places.push(Place::new(stage, places.len(), name, version));
+            }
         }
         Self {
             random,
             hardship,
+            schedule: Schedule {
+                upgrade_at: None,
+                back_at: None,
+                deaths_at: Vec::new(),
+            },
             clock,
             cluster,
             places,
-            stats: Stats::default(),
-            expected: BTreeMap::new(),
-            outcomes: BTreeMap::new(),
+            version,
+            outbox: Outbox::default(),
+            expected: Expected::default(),
             report: Report::default(),
-            faulty: Arc::new(AtomicBool::new(true)),
             injected: Arc::new(AtomicU64::new(0)),
         }
     }
 
     /// A life: some hard time, then peace, then the reckoning.
     pub fn live(mut self) -> Report {
-        if self.hardship.faults {
-            self.inject();
+        if self.hardship.faults || self.hardship.expiries {
+            let random = Random(self.random.next());
+            inject(&self.cluster, self.hardship, random, &self.injected);
         }
         let rounds = 200 + self.random.below(300);
-        for _ in 0..rounds {
+        self.plan(rounds);
+        for round in 0..rounds {
+            self.keep_to_schedule(round);
             self.something_happens();
         }
         self.peace();
         self.report.faults = self.injected.load(Ordering::Relaxed);
+        self.report.records = self.expected.records;
         self.report
     }
 
-    fn now(&self) -> i64 {
-        self.clock.now().0
+    fn plan(&mut self, rounds: u64) {
+        if self.hardship.upgrade != Upgrade::Never {
+            let at = rounds / 4 + self.random.below(rounds / 2);
+            self.schedule.upgrade_at = Some(at);
+            if self.hardship.upgrade == Upgrade::RolledBack {
+                self.schedule.back_at = Some(at + 1 + self.random.below(rounds / 4));
+            }
+        }
+        if self.hardship.deaths {
+            let deaths = 1 + self.random.below(2);
+            self.schedule.deaths_at = (0..deaths).map(|_| self.random.below(rounds)).collect();
+        }
     }
 
-    fn advance(&mut self, micros: i64) {
-        let now = WallTime(self.now() + micros);
+    pub fn now(&self) -> WallTime {
+        self.clock.now()
+    }
+
+    pub fn advance(&mut self, micros: i64) {
+        let now = self.now().ahead(Span::micros(micros));
         self.clock.advance_to(now);
         self.cluster.tick(now);
+    }
+
+    fn keep_to_schedule(&mut self, round: u64) {
+        if self.schedule.upgrade_at == Some(round) {
+            self.version = Version::New;
+        }
+        if self.schedule.back_at == Some(round) {
+            self.version = Version::Old;
+        }
+        if self.schedule.deaths_at.contains(&round) {
+            self.everyone_dies();
+        }
+        if self.random.one_in(10) {
+            self.replace_someone();
+        }
     }
 
     fn something_happens(&mut self) {
         match self.random.below(100) {
             0..=54 => self.step_someone(),
-            55..=74 => self.produce(),
+            55..=74 => {
+                let now = self.now();
+                self.expected.produce(&self.cluster, &mut self.random, now);
+            }
             75..=94 => {
                 let micros = self.random.below(300_000) as i64;
                 self.advance(micros);
             }
             95..=96 if self.hardship.kills => self.kill_someone(),
             97 if self.hardship.kills => {
-                let (place, micros) = (
-                    self.random.below(self.places.len() as u64) as usize,
-                    self.random.below(20_000_000),
-                );
-                self.places[place].asleep_until = self.now() + micros as i64;
-                self.expire(place);
+                let place = self.someone();
+                let micros = self.random.below(20_000_000) as i64;
+                self.places[place].asleep_until = self.now().0 + micros;
+                self.expire_one_of(place);
             }
             98 if self.hardship.slow_markers => {
                 let mut delay = || Span::millis(self.random.below(400) as i64);
@@ -228,50 +245,36 @@ impl World {
         }
     }
 
+    fn someone(&mut self) -> usize {
+        self.random.below(self.places.len() as u64) as usize
+    }
+
     fn step_someone(&mut self) {
-        let place = self.random.below(self.places.len() as u64) as usize;
-        if self.places[place].asleep_until <= self.now() {
+        let place = self.someone();
+        if self.places[place].asleep_until <= self.now().0 {
             self.step(place);
         }
     }
 
-    fn step(&mut self, index: usize) {
-        let now = self.clock.now();
-        let place = &mut self.places[index];
-        if place.worker.is_none() {
-            place.worker = (place.make)().start(&self.cluster, &self.stats).ok();
-        }
-        let Some(worker) = place.worker.as_mut() else { return };
-        if let Err(stop) = worker.step(now, Duration::ZERO) {
-            // Nothing in this world asks for a person: a fenced worker is one whose name was taken by its successor.
-            assert!(
-                matches!(stop, streamgauge::runtime::Stop::Fenced(_)),
-                "a worker gave up: {stop}"
-            );
-            place.worker = None;
-        }
+    pub fn step(&mut self, place: usize) {
+        let now = self.now();
+        self.places[place].step(&self.cluster, now);
     }
 
     /// The process dies; its successor starts at the next step.
     fn kill_someone(&mut self) {
-        let index = self.random.below(self.places.len() as u64) as usize;
-        if let Some(worker) = self.places[index].worker.take() {
-            let expired = self.random.one_in(2);
-            if expired {
-                self.expire_all_of(index);
-            }
-            drop(worker.kill());
+        let place = self.someone();
+        if self.places[place].kill() {
             self.report.kills += 1;
+            if self.random.one_in(2) {
+                self.expire_one_of(place);
+            }
         }
     }
 
     /// The group gives up on one of the members of this stage, which may live on as a zombie.
-    fn expire(&mut self, index: usize) {
-        self.expire_all_of(index);
-    }
-
-    fn expire_all_of(&mut self, index: usize) {
-        let group = (self.places[index].make)().client.group;
+    fn expire_one_of(&mut self, place: usize) {
+        let group = self.places[place].group();
         let members = self.cluster.group(&group).map(|view| view.members).unwrap_or_default();
         if !members.is_empty() {
             let chosen = self.random.below(members.len() as u64) as usize;
@@ -279,207 +282,64 @@ impl World {
         }
     }
 
-    fn inject(&mut self) {
-        let faulty = Arc::clone(&self.faulty);
-        let injected = Arc::clone(&self.injected);
-        let random = Mutex::new(Random(self.random.next()));
-        self.cluster.inject(Some(Box::new(
-            move |point: CallPoint, _: streamgauge::memory::Caller<'_>| {
-                let mut random = random.lock().expect("one thread");
-                if !faulty.load(Ordering::Relaxed) || !random.one_in(60) {
-                    return None;
-                }
-                let error = |kind: &dyn Fn(String) -> LogError| kind(format!("injected at {point:?}"));
-                let fault = match point {
-                    CallPoint::Begin | CallPoint::Send | CallPoint::SendOffsets => match random.below(3) {
-                        0 => Fault::lost(error(&LogError::Abort)),
-                        1 => Fault::unanswered(error(&LogError::Abort)),
-                        _ => Fault::lost(error(&LogError::Fatal)),
-                    },
-                    CallPoint::CommitBefore => match random.below(3) {
-                        0 => Fault::lost(error(&LogError::Abort)),
-                        1 => Fault::lost(error(&LogError::Retry)),
-                        _ => Fault::lost(error(&LogError::Fatal)),
-                    },
-                    CallPoint::CommitAfter => Fault::unanswered(error(&LogError::Fatal)),
-                    CallPoint::Abort => match random.below(2) {
-                        0 => Fault::lost(error(&LogError::Retry)),
-                        _ => Fault::unanswered(error(&LogError::Fatal)),
-                    },
-                    CallPoint::Subscribe | CallPoint::Assign | CallPoint::Unassign => return None,
-                    _ => Fault::lost(error(&LogError::Retry)),
-                };
-                injected.fetch_add(1, Ordering::Relaxed);
-                Some(fault)
-            },
-        )));
-    }
-
-    fn produce(&mut self) {
-        for _ in 0..self.random.below(20) {
-            let disorder = match self.random.below(20) {
-                0 => self.random.below(3_000_000),
-                _ => self.random.below(400_000),
-            };
-            let at = self.now() - disorder as i64;
-            if self.random.one_in(2) {
-                self.produce_order(at)
-            } else {
-                self.produce_visit(at)
-            }
-            self.report.records += 1;
-        }
-    }
-
-    fn produce_order(&mut self, at: i64) {
-        let shop = ["north", "south", "east"][self.random.below(3) as usize];
-        let items = self.random.below(8);
-        let value = match self.random.below(20) {
-            0 => br#"{"at": "#.to_vec(),
-            1 => {
-                *self.outcomes.entry("future").or_default() += 1;
-                format!(r#"{{"at": {}, "shop": "{shop}", "items": 1}}"#, at + 3_600_000_000).into_bytes()
-            }
-            _ => {
-                for (name, value) in [
-                    ("orders_total", 1.0),
-                    ("order_items_total", items as f64),
-                    ("order_items_count", 1.0),
-                    ("order_items_sum", items as f64),
-                ] {
-                    *self
-                        .expected
-                        .entry((name.to_owned(), vec![shop.to_owned()]))
-                        .or_default() += value;
-                }
-                *self.outcomes.entry("counted").or_default() += 1;
-                format!(r#"{{"at": {at}, "shop": "{shop}", "items": {items}}}"#).into_bytes()
-            }
-        };
-        if value.len() < 10 {
-            *self.outcomes.entry("malformed").or_default() += 1;
-        }
-        self.append("orders", &value);
-    }
-
-    fn produce_visit(&mut self, at: i64) {
-        let kind = if self.random.one_in(4) { "robot" } else { "page" };
-        let page = ["home", "cart"][self.random.below(2) as usize];
-        if kind == "page" {
-            *self
-                .expected
-                .entry(("visits_total".to_owned(), vec![page.to_owned()]))
-                .or_default() += 1.0;
-        }
-        *self
-            .outcomes
-            .entry(if kind == "page" { "counted" } else { "filtered" })
-            .or_default() += 1;
-        self.append(
-            "visits",
-            format!(r#"{{"kind": "{kind}", "page": "{page}", "at": {at}}}"#).as_bytes(),
-        );
-    }
-
-    fn append(&mut self, topic: &str, value: &[u8]) {
-        let partitions = self.cluster.topics().get(topic).copied().unwrap_or(1);
-        let partition = self.random.below(u64::from(partitions)) as u32;
-        self.cluster
-            .produce(topic, partition, None, Some(value), self.clock.now())
-            .expect("the topic takes records");
-    }
-
-    /// No more faults; everybody runs until every total is out.
-    fn peace(&mut self) {
-        self.faulty.store(false, Ordering::Relaxed);
-        self.cluster.delay_markers(MarkerDelay::default());
+    /// As a power cut would; some time later all start again, perhaps with the next version at once.
+    fn everyone_dies(&mut self) {
         for place in &mut self.places {
+            place.kill();
             place.asleep_until = 0;
         }
-        let mut expected = self.expected.clone();
-        expected.retain(|_, value| *value > 0.0);
-        let mut last = BTreeMap::new();
-        for round in 0..900 {
-            for index in 0..self.places.len() {
-                self.step(index);
-            }
-            self.advance(100_000);
-            if round % 5 > 0 {
-                continue;
-            }
-            last = self.totals();
-            if last == expected && self.outcomes_shown() == self.outcomes {
-                self.reckon();
-                return;
+        if self.random.one_in(2) {
+            for place in &mut self.places {
+                place.version = self.version;
             }
         }
-        panic!(
-            "the outbox says\n{last:?} {:?}\nand what was produced is\n{expected:?} {:?}\n{}",
-            self.outcomes_shown(),
-            self.outcomes,
-            self.state()
-        );
+        self.report.deaths += 1;
+        let away = self.random.below(30_000_000) as i64;
+        self.advance(away);
     }
 
-    /// Where everything stands, for a failure's message.
-    fn state(&self) -> String {
-        let mut state = String::new();
-        for (name, numbers) in &self.stats.lock().workers {
-            state.push_str(&format!("{name}: {:#?}\n", numbers.tasks));
+    /// One place that has another version than the roll wants gets it.
+    fn replace_someone(&mut self) {
+        let late: Vec<usize> = (0..self.places.len())
+            .filter(|place| self.places[*place].version != self.version)
+            .collect();
+        if !late.is_empty() {
+            let place = late[self.random.below(late.len() as u64) as usize];
+            self.replace(place);
         }
-        for group in self.cluster.groups() {
-            state.push_str(&format!(
-                "{group}: {:?}\n",
-                self.cluster.group(&group).map(|view| (view.generation, view.members))
-            ));
-        }
-        for (name, value) in outbox::totals(&self.cluster, "sim-otlp-metrics", SHUFFLE) {
-            state.push_str(&format!("{name:?} {value}\n"));
-        }
-        state
     }
 
-    /// The pipeline's own totals; what never counted anything is left out on both sides.
-    fn totals(&self) -> BTreeMap<SeriesName, f64> {
-        let mut totals = outbox::totals(&self.cluster, "sim-otlp-metrics", SHUFFLE);
-        totals.retain(|(name, _), value| !name.starts_with("streamgauge_") && *value > 0.0);
-        totals
+    fn replace(&mut self, place: usize) {
+        if self.random.one_in(2) {
+            self.places[place].kill();
+        } else {
+            let now = self.now();
+            self.places[place].drain(now);
+        }
+        self.places[place].version = self.version;
+        self.report.replaced += 1;
     }
 
-    /// The ledger as the collector sees it, by outcome; control records and gaps are not the services' doing.
-    fn outcomes_shown(&self) -> BTreeMap<&'static str, u64> {
-        let totals = outbox::totals(&self.cluster, "sim-otlp-metrics", SHUFFLE);
-        let mut shown = BTreeMap::new();
-        for ((name, labels), value) in totals {
-            let outcome = ["counted", "filtered", "future", "malformed"]
-                .into_iter()
-                .find(|outcome| labels.last().is_some_and(|last| last == outcome));
-            if let (true, Some(outcome), true) = (name == "streamgauge_records_total", outcome, value > 0.0) {
-                *shown.entry(outcome).or_default() += value as u64;
+    /// The roll goes to its end before the reckoning.
+    pub fn finish_roll(&mut self) {
+        for place in 0..self.places.len() {
+            if self.places[place].version != self.version {
+                self.replace(place);
             }
         }
-        shown
     }
 
-    /// Every commit of the taps balances.
-    fn reckon(&self) {
-        for topic in ["orders", "visits"] {
-            for partition in 0..self.cluster.topics().get(topic).copied().unwrap_or(0) {
-                let partition = TopicPartition {
-                    topic: topic.to_owned(),
-                    partition,
-                };
-                let committed = self
-                    .cluster
-                    .committed(APPLICATION, &partition)
-                    .expect("everything was read");
-                let ledger = Ledger::decode(&committed.metadata).expect("the metadata is a ledger");
-                assert_eq!(
-                    ledger.balance(committed.offset),
-                    0,
-                    "{partition:?} does not balance: {ledger:?}"
-                );
-            }
+    /// Partials that no instance knows, and none will: only the operator can say so.
+    pub fn accept_what_nobody_knows(&mut self) {
+        let is_accepted = self.places.iter().all(|place| place.accept);
+        if is_accepted || self.places.iter().all(|place| place.in_phase("held").is_empty()) {
+            return;
+        }
+        self.report.accepted += 1;
+        let now = self.now();
+        for place in &mut self.places {
+            place.drain(now);
+            place.accept = true;
         }
     }
 }

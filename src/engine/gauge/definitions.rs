@@ -2,7 +2,8 @@
 //!
 //! Rule: a metric has one live definition: the plan's. Partials of a definition that was live once go into the live
 //! series where kind and labels are the same, else they are counted as retired. A definition that was never known stops
-//! the partition until an instance that knows it takes over: nothing is lost in a rolling upgrade.
+//! the partition until an instance that knows it takes over: nothing is lost in a rolling upgrade. When an upgrade is taken
+//! back before such an instance came, only the operator can say that none will ([`super::GaugeOptions::retire_unknown`]).
 
 use std::collections::BTreeMap;
 

@@ -15,7 +15,7 @@ use prost::Message;
 use super::changelog::Key;
 use super::definitions::Definition;
 use super::request::{Freezer, Shape};
-use super::series::{HEARTBEAT, Point};
+use super::series::{HEARTBEAT, Point, is_after};
 use crate::engine::codec::{CodecError, FORMAT};
 use crate::engine::plan::{Kind, Merge, MetricIx, Plan};
 use crate::engine::sketch::Partial;
@@ -126,7 +126,8 @@ impl Level {
         let value = self.merged(merge);
         let quiet_for_long = self.last.is_some_and(|last| last.ahead(HEARTBEAT) <= now);
         let due = self.shown != Some(value) || quiet_for_long;
-        (due && self.last.is_none_or(|last| last < now)).then(|| {
+        let may_follow = |last: WallTime| is_after(now.as_event(), last.as_event());
+        (due && self.last.is_none_or(may_follow)).then(|| {
             (self.shown, self.last) = (Some(value), Some(now));
             self.unsaved = true;
             Point {
@@ -157,7 +158,7 @@ mod tests {
     use super::*;
 
     fn points(level: &mut Level, merge: Merge, at: &[i64]) -> Vec<Option<i128>> {
-        let values = at.iter().map(|at| level.show(merge, WallTime(*at)));
+        let values = at.iter().map(|millis| level.show(merge, WallTime(*millis * 1_000)));
         values
             .map(|point| match point?.value {
                 Some(Partial::Sum(sum)) => Some(sum),
@@ -192,7 +193,7 @@ mod tests {
         assert_eq!(points(&mut one, Merge::Max, &[10, 10, 20]), [Some(5), None, None]);
         one.by_task.insert(("join/a".to_owned(), 0), 6);
         assert_eq!(
-            points(&mut one, Merge::Max, &[10, 21, 21 + 60_000_000]),
+            points(&mut one, Merge::Max, &[10, 21, 21 + 60_000]),
             [None, Some(6), Some(6)]
         );
     }

@@ -5,9 +5,9 @@
 //!
 //! Edges: a counter is shown when it changed and at least every [`super::series::HEARTBEAT`], counted by the wall.
 
-use super::series::{HEARTBEAT, Point};
+use super::series::{HEARTBEAT, Point, STEP, is_after};
 use crate::engine::sketch::Partial;
-use crate::engine::time::{Span, WallTime};
+use crate::engine::time::WallTime;
 
 /// The newest value of one counter.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +37,7 @@ impl Counter {
     /// Takes a newer value.
     pub fn set(&mut self, value: i64, at: WallTime) {
         if value < self.value {
-            let start = self.last.map_or(at, |last| at.max(last.ahead(Span::micros(1))));
+            let start = self.last.map_or(at, |last| at.max(last.ahead(STEP)));
             *self = Self {
                 last: self.last,
                 ..Self::new(value, start)
@@ -51,7 +51,8 @@ impl Counter {
     pub fn show(&mut self, now: WallTime, points: &mut Vec<Point>) -> bool {
         let changed = self.shown != Some(self.value);
         let quiet_for_long = self.last.is_some_and(|last| last.ahead(HEARTBEAT) <= now);
-        if !(changed || quiet_for_long) || self.last.is_some_and(|last| last >= now) || self.start >= now {
+        let may_follow = |earlier: WallTime| is_after(now.as_event(), earlier.as_event());
+        if !(changed || quiet_for_long) || !self.last.is_none_or(may_follow) || !may_follow(self.start) {
             return false;
         }
         if self.shown.is_none() {
@@ -61,6 +62,15 @@ impl Counter {
         self.last = Some(now);
         self.shown = Some(self.value);
         true
+    }
+
+    /// The point that says there is no more; none where there never was one, or `now` is no later.
+    pub fn end(&self, now: WallTime) -> Option<Point> {
+        let last = self.last.filter(|last| is_after(now.as_event(), last.as_event()));
+        last.map(|_| Point {
+            value: None,
+            ..point(self.start, now, 0)
+        })
     }
 }
 
@@ -75,38 +85,67 @@ fn point(start: WallTime, time: WallTime, value: i64) -> Point {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::time::EventTime;
 
+    const MILLI: i64 = 1_000;
+
+    fn at(millis: i64) -> WallTime {
+        WallTime(millis * MILLI)
+    }
+
+    /// Start and time in milliseconds, and the value.
     fn values(points: &[Point]) -> Vec<(i64, i64, Option<Partial>)> {
+        let millis = |time: EventTime| time.0 / MILLI;
         points
             .iter()
-            .map(|point| (point.start.0, point.time.0, point.value.clone()))
+            .map(|point| (millis(point.start), millis(point.time), point.value.clone()))
             .collect()
     }
 
     #[test]
     fn a_counter_is_shown_when_it_changed_and_once_a_minute() {
-        let mut counter = Counter::new(5, WallTime(10));
+        let mut counter = Counter::new(5, at(10));
         let mut points = Vec::new();
-        assert!(counter.show(WallTime(20), &mut points));
+        assert!(counter.show(at(20), &mut points));
         assert_eq!(
             values(&points),
             [(10, 10, Some(Partial::Count(0))), (10, 20, Some(Partial::Count(5)))]
         );
-        assert!(!counter.show(WallTime(30), &mut points));
-        assert!(counter.show(WallTime(20 + 60_000_000), &mut points));
+        assert!(!counter.show(at(30), &mut points));
+        assert!(counter.show(at(20 + 60_000), &mut points));
+    }
+
+    #[test]
+    fn points_are_at_least_a_millisecond_apart() {
+        let mut counter = Counter::new(5, at(10));
+        let mut points = Vec::new();
+        assert!(!counter.show(WallTime(10 * MILLI + 999), &mut points));
+        assert!(counter.show(at(11), &mut points));
+        counter.set(6, at(11));
+        assert!(!counter.show(WallTime(11 * MILLI + 999), &mut points));
+        assert!(counter.show(at(12), &mut points));
     }
 
     #[test]
     fn a_value_that_falls_starts_a_new_life_after_the_last_point() {
-        let mut counter = Counter::new(5, WallTime(10));
+        let mut counter = Counter::new(5, at(10));
         let mut points = Vec::new();
-        counter.show(WallTime(20), &mut points);
-        counter.set(2, WallTime(15));
+        counter.show(at(20), &mut points);
+        counter.set(2, at(15));
         points.clear();
-        assert!(counter.show(WallTime(40), &mut points));
+        assert!(counter.show(at(40), &mut points));
         assert_eq!(
             values(&points),
             [(21, 21, Some(Partial::Count(0))), (21, 40, Some(Partial::Count(2)))]
         );
+    }
+
+    #[test]
+    fn the_end_says_so_after_the_last_point() {
+        let mut counter = Counter::new(5, at(10));
+        assert_eq!(counter.end(at(20)), None);
+        counter.show(at(20), &mut Vec::new());
+        assert_eq!(counter.end(at(20)), None);
+        assert_eq!(values(counter.end(at(21)).as_slice()), [(10, 21, None)]);
     }
 }

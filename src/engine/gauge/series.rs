@@ -6,9 +6,11 @@
 //! Edges:
 //! - a window that ends too long ago for receivers to take is dated to the oldest end they take ([`Closing::oldest`]);
 //!   several such windows become one point;
-//! - a window that would make a point no later than the last one adds to the next point instead;
+//! - a window that would make a point no later than the last one adds to the next point instead; Prometheus keeps
+//!   milliseconds, so points of one series are at least one apart ([`is_after`]);
 //! - what came late adds to the value at once and is shown by the next point, at the watermark if need be;
-//! - a series without news repeats its value at least every [`HEARTBEAT`] of event time.
+//! - a series without news repeats its value at least every [`HEARTBEAT`] of event time;
+//! - a series that ends first shows what it still holds, also in windows that are open and if it was never shown before.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +20,14 @@ use crate::engine::window::{WindowEnd, WindowSize};
 
 /// Prometheus forgets a series after five minutes without a sample.
 pub const HEARTBEAT: Span = Span::seconds(60);
+
+/// The least distance between two points of one series.
+pub const STEP: Span = Span::millis(1);
+
+/// Whether receivers can tell a point at `time` from one at `last`, and it is the later one.
+pub fn is_after(time: EventTime, last: EventTime) -> bool {
+    time.0.div_euclid(STEP.as_micros()) > last.0.div_euclid(STEP.as_micros())
+}
 
 /// The owner's copy of one series.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,27 +139,57 @@ impl Series {
         moved || points.len() > before
     }
 
-    /// Ends the series: a point without a value, after everything that was shown. A series never shown just vanishes.
-    pub fn end(&self, at: EventTime) -> Option<Point> {
-        let (start, last) = (self.start?, self.last?);
-        Some(Point {
+    /// Ends the series: shows what it still holds, no earlier than `oldest`, then a point without a value. A series that
+    /// never held anything just vanishes.
+    ///
+    /// The points come right after the last one. Those of a series that was never shown come at the end of its first
+    /// window, or `now` where that is still open: receivers refuse what lies in the future.
+    pub fn end(&mut self, oldest: EventTime, now: EventTime, floor: Option<EventTime>, points: &mut Vec<Point>) {
+        let first = self.open.keys().next().map(|end| end.0);
+        for partial in std::mem::take(&mut self.open).values() {
+            merge(&mut self.total, partial);
+            self.unshown = true;
+        }
+        let (start, mut last) = match (self.start, self.last) {
+            (Some(start), Some(last)) => (start, last),
+            _ if self.unshown => {
+                let start = first.unwrap_or(now).min(now).back(STEP).back(STEP).max(oldest);
+                let start = floor.map_or(start, |floor| start.max(floor.ahead(STEP)));
+                points.push(Point {
+                    start,
+                    time: start,
+                    value: Some(self.zero.clone()),
+                });
+                (start, start)
+            }
+            _ => return,
+        };
+        if self.unshown {
+            last = last.ahead(STEP).max(oldest);
+            points.push(Point {
+                start,
+                time: last,
+                value: Some(self.total.clone()),
+            });
+        }
+        points.push(Point {
             start,
-            time: at.max(EventTime(last.0 + 1)),
+            time: last.ahead(STEP),
             value: None,
-        })
+        });
     }
 
     /// A point at `time`, unless the last one is not before it.
     fn show(&mut self, time: EventTime, closing: Closing, points: &mut Vec<Point>) {
-        if self.last.is_some_and(|last| last >= time) {
+        if self.last.is_some_and(|last| !is_after(time, last)) {
             return;
         }
         let start = match self.start {
             Some(start) => start,
             None => {
                 let start = time.back(closing.size.span());
-                let start = closing.floor.map_or(start, |floor| start.max(EventTime(floor.0 + 1)));
-                if start >= time {
+                let start = closing.floor.map_or(start, |floor| start.max(floor.ahead(STEP)));
+                if !is_after(time, start) {
                     return;
                 }
                 self.start = Some(start);
@@ -315,17 +355,76 @@ mod tests {
         let floor = Some(EventTime(15 * SECOND));
         let mut points = Vec::new();
         series.close(Closing { floor, ..closing(20) }, &mut points);
-        assert_eq!(points[0].start, EventTime(15 * SECOND + 1));
+        assert_eq!(points[0].start, EventTime(15 * SECOND + 1_000));
         assert_eq!(points[0].time, points[0].start);
+    }
+
+    #[test]
+    fn points_are_at_least_a_millisecond_apart() {
+        let mut series = counter();
+        series.add(end(20), Partial::Count(3));
+        let mut points = Vec::new();
+        series.close(closing(20), &mut points);
+        series.add_late(&Partial::Count(2));
+        points.clear();
+        let soon = |micros: i64| Closing {
+            watermark: Watermark(EventTime(20 * SECOND + micros)),
+            ..closing(20)
+        };
+        series.close(soon(999), &mut points);
+        assert!(points.is_empty() && series.unshown);
+        series.close(soon(1_000), &mut points);
+        assert_eq!(points.len(), 1);
+    }
+
+    /// Times in milliseconds, and what the points say; `None` is the end.
+    fn ended(mut series: Series, oldest: i64, now: i64, floor: Option<i64>) -> Vec<(i64, Option<Partial>)> {
+        let at = |seconds: i64| EventTime(seconds * SECOND);
+        let mut points = Vec::new();
+        series.end(at(oldest), at(now), floor.map(at), &mut points);
+        points
+            .into_iter()
+            .map(|point| (point.time.0 / 1_000, point.value))
+            .collect()
     }
 
     #[test]
     fn the_end_of_a_series_comes_after_its_last_point() {
         let mut series = counter();
-        assert_eq!(series.end(EventTime(5)), None);
+        assert_eq!(ended(series.clone(), 0, 20, None), []);
         series.add(end(20), Partial::Count(1));
         series.close(closing(20), &mut Vec::new());
-        let last = series.end(EventTime(0)).expect("it was shown");
-        assert_eq!((last.time.0, last.value), (20 * SECOND + 1, None));
+        assert_eq!(ended(series, 0, 20, None), [(20_001, None)]);
+    }
+
+    #[test]
+    fn a_series_that_ends_first_shows_what_its_open_windows_hold() {
+        let mut series = counter();
+        series.add(end(20), Partial::Count(1));
+        series.close(closing(20), &mut Vec::new());
+        series.add(end(30), Partial::Count(2));
+        series.add(end(40), Partial::Count(4));
+        let count = |count| Some(Partial::Count(count));
+        assert_eq!(ended(series.clone(), 0, 50, None), [(20_001, count(7)), (20_002, None)]);
+        assert_eq!(ended(series, 500, 900, None), [(500_000, count(7)), (500_001, None)]);
+    }
+
+    #[test]
+    fn a_series_that_ends_before_it_was_ever_shown_is_shown_once() {
+        let mut series = counter();
+        series.add(end(30), Partial::Count(2));
+        let count = |count| Some(Partial::Count(count));
+        assert_eq!(
+            ended(series.clone(), 0, 900, None),
+            [(29_998, count(0)), (29_999, count(2)), (30_000, None)]
+        );
+        assert_eq!(
+            ended(series.clone(), 0, 25, None),
+            [(24_998, count(0)), (24_999, count(2)), (25_000, None)]
+        );
+        assert_eq!(
+            ended(series, 0, 25, Some(26)),
+            [(26_001, count(0)), (26_002, count(2)), (26_003, None)]
+        );
     }
 }

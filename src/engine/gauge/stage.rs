@@ -6,9 +6,14 @@
 //! Edges:
 //! - partials behind the watermark of the last seal are late; what arrives between seals is on time as long as its window
 //!   has not been shown;
-//! - partials of an unknown definition hold the partition (see `definitions`);
+//! - partials of an unknown definition hold the partition (see `definitions`), unless the operator has said that nobody
+//!   will ever know it: then they are retired under the definition's number;
+//! - a task that brings new definitions to state that is there seals at once: whoever comes next knows them, also when no
+//!   record came in between. Fresh state waits for its first record, so that there is none before the taps have committed;
 //! - a metric that a join fills waits for the join's tasks, one in each partition, and for nothing else;
 //! - beyond `max_series` a new series is not made: its partials go to the overflow series of the metric.
+
+mod own;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,10 +25,10 @@ use super::definitions::{Definition, Definitions, Standing};
 use super::levels::Levels;
 use super::request::{Freezer, OVERFLOW_KEY, Shape};
 use super::samples::Counter;
-use super::series::{Closing, Point, Series, merge};
+use super::series::{Closing, Series};
 use crate::engine::codec::{Batch, Level, Pack, Sample};
-use crate::engine::plan::{Kind, Metric, MetricIx, Plan};
-use crate::engine::series::{DefinitionHash, SeriesKey, partition_of};
+use crate::engine::plan::{Metric, MetricIx, Plan};
+use crate::engine::series::DefinitionHash;
 use crate::engine::sketch::Partial;
 use crate::engine::sources::Sources;
 use crate::engine::task::{Halt, Input, Open, OpenTask, Output, Record, Task, TaskView};
@@ -38,6 +43,8 @@ pub struct GaugeOptions {
     pub partitions: u32,
     /// Windows older than this are shown at the oldest time that receivers take.
     pub max_backdate: Span,
+    /// Partials of a definition that was never known are counted as retired instead of being waited with.
+    pub retire_unknown: bool,
 }
 
 /// Opens gauge tasks.
@@ -154,7 +161,7 @@ impl MetricState {
         let key = if self.series.contains_key(key) || self.series.len() < metric.max_series as usize {
             key
         } else {
-            self.overflowed += records;
+            self.overflowed = self.overflowed.saturating_add(records);
             OVERFLOW_KEY
         };
         if !self.series.contains_key(key) {
@@ -163,7 +170,7 @@ impl MetricState {
         }
         let Some(series) = self.series.get_mut(key) else { return };
         if self.shown.is_some_and(|shown| end.is_closed_by(shown)) {
-            self.late += records;
+            self.late = self.late.saturating_add(records);
             series.add_late(&partial);
         } else {
             series.add(end, partial);
@@ -189,10 +196,12 @@ impl GaugeTask {
         for batch in &pack.batches {
             let of_partials = batch.metrics.iter().map(|metric| metric.definition);
             for definition in of_partials.chain(batch.levels.iter().map(|level| level.definition)) {
-                if self.definitions.standing(DefinitionHash(definition), &self.plan) == Standing::Unknown {
+                let standing = self.definitions.standing(DefinitionHash(definition), &self.plan);
+                if standing == Standing::Unknown && !self.options.retire_unknown {
                     return Err(Halt::Hold(format!(
                         "partials of metric definition {definition:016x} from {}/{}: this instance's pipelines have never had \
-                         it; waiting for an instance that does (a rolling upgrade that is still under way?)",
+                         it; waiting for an instance that does (a rolling upgrade that is still under way?). If none will \
+                         come (an upgrade that was taken back), start once with --accept-reset to count them as retired",
                         batch.topic, batch.partition
                     )));
                 }
@@ -229,9 +238,9 @@ impl GaugeTask {
                         let name = self
                             .definitions
                             .get(hash)
-                            .map(|definition| definition.name.clone())
-                            .unwrap_or_default();
-                        *self.retired.entry(name).or_default() += partial.records;
+                            .map_or_else(|| format!("{:016x}", hash.0), |definition| definition.name.clone());
+                        let retired = self.retired.entry(name).or_default();
+                        *retired = retired.saturating_add(partial.records);
                     }
                 }
             }
@@ -335,6 +344,12 @@ impl GaugeTask {
             }
         }
         let record = self.restored.take();
+        let new_here = |record: &PartitionRecord| {
+            let known: BTreeSet<DefinitionHash> = record.definitions().map(|(hash, _)| hash).collect();
+            self.definitions.known().any(|(hash, _)| !known.contains(&hash))
+        };
+        self.touched |=
+            !self.ended.is_empty() || !self.ended_levels.is_empty() || record.as_ref().is_some_and(new_here);
         match (self.committed, record) {
             (None, None) => {}
             (Some(offset), Some(record)) if record.next == offset => {
@@ -361,7 +376,6 @@ impl GaugeTask {
                 )));
             }
         }
-        self.touched |= !self.ended.is_empty() || !self.ended_levels.is_empty();
         Ok(())
     }
 
@@ -430,96 +444,21 @@ impl GaugeTask {
 
     /// Ends the series of definitions that are no longer live. What their open windows hold is shown first.
     fn end_retired(&mut self, freezer: &mut Freezer<'_>, changelog: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>) {
+        let now = self.now.as_event();
+        let oldest = now.back(self.options.max_backdate);
         for (hash, key, mut series) in std::mem::take(&mut self.ended) {
             changelog.push((Key::Series(hash, &key).write(), None));
             let Some(definition) = self.definitions.get(hash) else {
                 continue;
             };
+            let floor = self.floors.get(&definition.name).map(|micros| EventTime(*micros));
             let mut points = Vec::new();
-            if let (Some(start), Some(last)) = (series.start, series.last) {
-                let held = std::mem::take(&mut series.open);
-                let unshown = series.unshown || !held.is_empty();
-                for partial in held.values() {
-                    merge(&mut series.total, partial);
-                }
-                let mut time = last;
-                if unshown {
-                    time = EventTime(last.0 + 1);
-                    points.push(Point {
-                        start,
-                        time,
-                        value: Some(series.total.clone()),
-                    });
-                    series.last = Some(time);
-                }
-                points.extend(series.end(time));
-            }
+            series.end(oldest, now, floor, &mut points);
             if let Some(end) = points.last() {
                 let floor = self.floors.entry(definition.name.clone()).or_insert(end.time.0);
                 *floor = (*floor).max(end.time.0);
             }
             freezer.add(definition, Shape::Cumulative, &key, &points);
-        }
-    }
-
-    /// Counters kept elsewhere, and what this task counts of itself.
-    fn show_counters(&mut self, freezer: &mut Freezer<'_>, changelog: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>) {
-        let partition = self.partition.to_string();
-        let mut own = Vec::new();
-        for (metric, state) in self.plan.metrics.iter().zip(&self.metrics) {
-            own.push((BUILT_IN_LATE, &metric.name, state.late));
-            own.push((BUILT_IN_SERIES, &metric.name, state.series.len() as u64));
-            own.push((BUILT_IN_OVERFLOW, &metric.name, state.overflowed));
-        }
-        for (name, records) in &self.retired {
-            own.push((BUILT_IN_RETIRED, name, *records));
-        }
-        let now = self.now;
-        for (built_in, metric, value) in own {
-            let value = i64::try_from(value).unwrap_or(i64::MAX);
-            let key = SeriesKey::of([metric.as_str(), &partition]).0;
-            let counter = self
-                .counters
-                .entry((built_in.to_owned(), key))
-                .or_insert_with(|| Counter::new(0, now));
-            if built_in == BUILT_IN_SERIES {
-                counter.value = value
-            } else {
-                counter.set(value, now)
-            }
-        }
-        for (topic, partition, source) in self.sources.all() {
-            let key = SeriesKey::of([topic, &partition.to_string()]).0;
-            let Some(watermark) = source.watermark else { continue };
-            if partition_of(BUILT_IN_WATERMARK_LAG, &key, self.options.partitions) != self.partition {
-                continue;
-            }
-            let lag = (now.0 - watermark.0.0).max(0) / 1_000_000;
-            self.counters
-                .entry((BUILT_IN_WATERMARK_LAG.to_owned(), key))
-                .or_insert_with(|| Counter::new(lag, now))
-                .value = lag;
-        }
-        for ((metric, key), counter) in &mut self.counters {
-            let Some((definition, shape)) = built_in(metric) else {
-                continue;
-            };
-            let mut points = Vec::new();
-            let shown = counter.show(now, &mut points);
-            if shown {
-                if shape == Shape::Gauge {
-                    points.drain(..points.len() - 1);
-                }
-                freezer.add(&definition, shape, key, &points);
-            }
-            // Also what could not be shown yet: its sample is never sent again.
-            if shown || std::mem::take(&mut counter.unsaved) {
-                counter.unsaved = false;
-                changelog.push((
-                    Key::Counter(metric, key).write(),
-                    Some(changelog::write_counter(counter)),
-                ));
-            }
         }
     }
 
@@ -601,7 +540,7 @@ impl Task for GaugeTask {
         TaskView {
             watermark: low,
             series: self.metrics.iter().map(|state| state.series.len() as u64).sum(),
-            late: self.metrics.iter().map(|state| state.late).sum(),
+            late: self.metrics.iter().fold(0, |sum, state| sum.saturating_add(state.late)),
             newest_point: self.newest_point,
             notes: overflowing
                 .map(|(metric, state)| {
@@ -614,71 +553,4 @@ impl Task for GaugeTask {
             ..TaskView::default()
         }
     }
-}
-
-const BUILT_IN_LATE: &str = "streamgauge_late_records_total";
-const BUILT_IN_SERIES: &str = "streamgauge_series";
-const BUILT_IN_OVERFLOW: &str = "streamgauge_overflow_records_total";
-const BUILT_IN_RETIRED: &str = "streamgauge_retired_records_total";
-const BUILT_IN_RETIRED_KEYED: &str = crate::engine::correlate::RETIRED_TOTAL;
-const BUILT_IN_WATERMARK_LAG: &str = "streamgauge_watermark_lag_seconds";
-/// The ledger's outcomes, sampled by the taps.
-pub const BUILT_IN_RECORDS: &str = "streamgauge_records_total";
-
-/// streamgauge's own metrics that leave through the pipeline.
-fn built_in(name: &str) -> Option<(Definition, Shape)> {
-    let (help, unit, shape, labels): (&str, &str, Shape, &[&str]) = match name {
-        BUILT_IN_RECORDS => (
-            "Input offsets by how they ended; see the loss ledger",
-            "{record}",
-            Shape::Cumulative,
-            &["topic", "partition", "outcome"],
-        ),
-        BUILT_IN_LATE => (
-            "Records whose window had closed; they are in the next point",
-            "{record}",
-            Shape::Cumulative,
-            &["metric", "partition"],
-        ),
-        BUILT_IN_SERIES => (
-            "Series that a gauge partition holds",
-            "{series}",
-            Shape::Gauge,
-            &["metric", "partition"],
-        ),
-        BUILT_IN_OVERFLOW => (
-            "Records that went to the overflow series",
-            "{record}",
-            Shape::Cumulative,
-            &["metric", "partition"],
-        ),
-        BUILT_IN_RETIRED => (
-            "Records of definitions that no metric takes any more",
-            "{record}",
-            Shape::Cumulative,
-            &["metric", "partition"],
-        ),
-        BUILT_IN_RETIRED_KEYED => (
-            "Records on their way to joins that the pipelines no longer have",
-            "{record}",
-            Shape::Cumulative,
-            &["join", "partition"],
-        ),
-        BUILT_IN_WATERMARK_LAG => (
-            "Wall time minus the watermark of an input partition",
-            "s",
-            Shape::Gauge,
-            &["topic", "partition"],
-        ),
-        _ => return None,
-    };
-    let definition = Definition {
-        name: name.to_owned(),
-        pipeline: String::new(),
-        help: help.to_owned(),
-        unit: unit.to_owned(),
-        kind: Kind::Count,
-        labels: labels.iter().map(|label| (*label).to_owned()).collect(),
-    };
-    Some((definition, shape))
 }

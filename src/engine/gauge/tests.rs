@@ -82,6 +82,7 @@ fn open(join: u64, at: Open<'_>, changelog: &[(Vec<u8>, Option<Vec<u8>>)]) -> Bo
         application: "app".into(),
         partitions: TASKS,
         max_backdate: Span::seconds(1_800),
+        retire_unknown: false,
     };
     let mut task = GaugeStage::new(Arc::new(plan(join)), options)
         .open("", 0, at)

@@ -251,6 +251,17 @@ impl Plan {
             .collect()
     }
 
+    /// Whether anything needs two records to know.
+    pub fn correlates(&self) -> bool {
+        !self.joins.is_empty()
+    }
+
+    /// Whether any conversation becomes spans.
+    pub fn traces(&self) -> bool {
+        let traced = |join: &Join| matches!(&join.operator, Operator::Respond(respond) if respond.journeys.is_some());
+        self.joins.iter().any(traced)
+    }
+
     /// Whether records of this topic, an index into [`Plan::topics`], take part in a join.
     pub fn is_joined(&self, topic: usize) -> bool {
         self.joins.iter().any(|join| join.topics.contains(&topic))
