@@ -145,6 +145,7 @@ fn give(task: &mut dyn Task, offset: i64, value: &[u8]) {
         key: None,
         value: Some(value),
         stamp: Stamp::None,
+        headers: &(),
     }))
     .expect("taken");
 }

@@ -327,6 +327,7 @@ fn take(task: &mut dyn Task, documents: &[String], offset: &mut i64) {
             key: None,
             value: Some(json.as_bytes()),
             stamp: Stamp::Created(WallTime(T0)),
+            headers: &(),
         };
         task.accept(Input::Record(record)).expect("taken");
         *offset += 1;

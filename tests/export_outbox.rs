@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use opentelemetry_proto::tonic::metrics::v1::{Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use streamgauge::engine::task::{PartitionCounts, Record, Stamp, TopicId};
 use streamgauge::engine::time::WallTime;
@@ -119,6 +121,7 @@ impl Log for FakeLog {
                     key: None,
                     value: Some(value),
                     stamp: Stamp::None,
+                    headers: &(),
                 };
                 if !sink(OUTBOX, *partition, record) || taken == max {
                     break 'all;
@@ -401,10 +404,15 @@ struct Run {
 
 impl Run {
     fn start(log: &FakeLog, sender: Arc<dyn SendRequest>) -> Run {
+        Run::of(Signal::Metrics, log, sender)
+    }
+
+    fn of(signal: Signal, log: &FakeLog, sender: Arc<dyn SendRequest>) -> Run {
         let stats = Arc::<ExportStats>::default();
         let control = Arc::<Control>::default();
         let config = OutboxConfig {
             application: "app".into(),
+            signal,
             outbox_topic: OUTBOX.into(),
             dead_letter_topic: DEAD.into(),
             dead_letter_partitions: 1,
@@ -767,6 +775,47 @@ fn a_drain_finishes_what_was_read_and_leaves_the_rest() {
     assert_eq!(
         log.broker(|broker| (broker.committed[&0], broker.closed)),
         (sent as i64, true)
+    );
+}
+
+#[test]
+fn a_span_refused_for_good_is_a_dead_letter_and_the_other_spans_of_its_request_are_taken() {
+    let request = |names: &[&str]| {
+        let spans = names.iter().map(|name| Span {
+            name: (*name).to_owned(),
+            end_time_unix_nano: 200,
+            ..Span::default()
+        });
+        let request = ExportTraceServiceRequest {
+            resource_spans: vec![ResourceSpans {
+                scope_spans: vec![ScopeSpans {
+                    spans: spans.collect(),
+                    ..ScopeSpans::default()
+                }],
+                ..ResourceSpans::default()
+            }],
+        };
+        Bytes::from(request.encode_to_vec())
+    };
+    let log = log(1, 0);
+    log.broker(|broker| broker.append(0, request(&["a", "bad", "c", "d"])));
+    let collector = StandIn::new(|request| {
+        if request.windows(3).any(|bytes| bytes == b"bad") {
+            let message = "no such span".into();
+            Verdict::Refused { message }
+        } else {
+            Verdict::Accepted
+        }
+    });
+    let run = Run::of(Signal::Traces, &log, collector);
+    run.until("committed", |broker| broker.committed.get(&0) == Some(&1));
+    let dead = log.broker(|broker| broker.dead.clone());
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].value, request(&["bad"]));
+    let stats = run.stats.snapshot();
+    assert_eq!(
+        (stats.points.accepted, stats.points.quarantined, stats.newest_point),
+        (3, 1, 200)
     );
 }
 

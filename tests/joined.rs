@@ -1,7 +1,7 @@
 //! Response times, look-ups and traces stay exact on the way through real workers on the in-memory log, however often
 //! they are killed. `STREAMGAUGE_SIM_SEED` replays one schedule, `STREAMGAUGE_SIM_SEEDS` says how many to try.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point};
 use prost::Message;
 use streamgauge::cli::application::{Application, WorkerSetup};
-use streamgauge::engine::plan::{Journeys, Operator, Plan, Sampling, SpanFrom};
+use streamgauge::engine::plan::Plan;
 use streamgauge::engine::time::{Span, WallTime};
-use streamgauge::memory::{Cluster, ClusterClock, ManualClock, TopicOptions};
+use streamgauge::memory::{Cluster, ClusterClock, ManualClock, RecordBatch, TopicOptions};
 use streamgauge::pipeline;
 use streamgauge::runtime::stats::Stats;
 use streamgauge::runtime::{Stop, Worker};
@@ -52,35 +52,12 @@ metrics:
   tickets_total:
     count: tickets
     labels: { channel: { latest: { of: requests, take: /channel, on: /customer, equals: /customer, within: 20s } } }
+traces:
+  conversations: { of: response_time_seconds, spans: [{ source: tickets, key: /about }] }
 "#;
 
-/// What the file says, and a trace for each conversation.
 fn plan() -> Plan {
-    let mut plan =
-        pipeline::parse(&[("joined.yaml".to_owned(), PIPELINE.to_owned())], &|_| None).expect("the pipeline is right");
-    let span = |name: &str| SpanFrom {
-        name: name.into(),
-        attributes: vec![],
-    };
-    let responds = plan.joins.iter_mut().filter_map(|join| match &mut join.operator {
-        Operator::Respond(respond) => Some(respond),
-        Operator::Latest(_) => None,
-    });
-    for respond in responds {
-        respond.journeys = Some(Journeys {
-            pipeline: 0,
-            sampling: Sampling {
-                threshold: 0,
-                slow: None,
-            },
-            traceparent: None,
-            root: span("process-message"),
-            children: vec![span("process requests"), span("process responses")],
-            failure: None,
-            counted: None,
-        });
-    }
-    plan
+    pipeline::parse(&[("joined.yaml".to_owned(), PIPELINE.to_owned())], &|_| None).expect("the pipeline is right")
 }
 
 /// SplitMix64.
@@ -100,6 +77,9 @@ impl Random {
     }
 }
 
+/// Parent and name of each span of a trace by its id.
+type Spans = BTreeMap<Vec<u8>, (Vec<u8>, String)>;
+
 /// Metric and label value.
 type Totals = BTreeMap<(String, String), f64>;
 
@@ -110,7 +90,7 @@ struct World {
     places: Vec<(WorkerSetup, Option<Worker>)>,
     stats: Stats,
     /// What will be written, and when.
-    coming: BTreeMap<(i64, u64), (&'static str, String)>,
+    coming: BTreeMap<(i64, u64), (&'static str, String, Option<String>)>,
     written: u64,
     kills: u64,
     expected: Totals,
@@ -119,6 +99,10 @@ struct World {
     tickets: Vec<(u64, i64)>,
     /// Conversations, with or without an answer.
     journeys: [usize; 2],
+    /// Those whose request came with its writer's trace context.
+    inherited: usize,
+    /// Tickets about conversations that were open.
+    steps: usize,
 }
 
 impl World {
@@ -172,6 +156,8 @@ impl World {
             channels: BTreeMap::new(),
             tickets: Vec::new(),
             journeys: [0; 2],
+            inherited: 0,
+            steps: 0,
         }
     }
 
@@ -221,7 +207,7 @@ impl World {
     /// Time passes, and what was to be written by then is.
     fn advance(&mut self, micros: i64) {
         let now = WallTime(self.clock.now().0 + micros);
-        while let Some(((at, _), (topic, value))) =
+        while let Some(((at, _), (topic, value, context))) =
             self.coming.first_key_value().map(|(when, what)| (*when, what.clone()))
         {
             if at > now.0 {
@@ -230,8 +216,14 @@ impl World {
             self.coming.pop_first();
             self.clock.advance_to(WallTime(at.max(self.clock.now().0)));
             let partition = self.random.below(PARTITIONS.into()) as u32;
+            let headers: Vec<(&str, &str)> = context
+                .iter()
+                .map(|context| ("traceparent", context.as_str()))
+                .collect();
+            let mut batch = RecordBatch::new();
+            batch.push_with_headers(None, Some(value.as_bytes()), self.clock.now(), &headers);
             self.cluster
-                .produce(topic, partition, None, Some(value.as_bytes()), self.clock.now())
+                .produce_batch(topic, partition, batch)
                 .expect("the topic takes records");
         }
         self.clock.advance_to(now);
@@ -243,7 +235,7 @@ impl World {
         self.written += 1;
         let when = at + self.random.below(400_000) as i64;
         let value = format!(r#"{{"at": {at}, {fields}}}"#);
-        self.coming.insert((when, self.written), (topic, value));
+        self.coming.insert((when, self.written), (topic, value, None));
     }
 
     fn something_happens(&mut self) {
@@ -265,6 +257,12 @@ impl World {
             at,
             format!(r#""id": "{id}", "customer": {customer}, "channel": "{channel}""#),
         );
+        if self.random.one_in(3) {
+            self.inherited += 1;
+            let request = self.coming.iter_mut().find(|((_, number), _)| *number == self.written);
+            let (_, (_, _, context)) = request.expect("it was just written");
+            *context = Some(format!("00-{id:031x}1-{id:015x}1-01"));
+        }
         let response = format!(r#""id": "{id}", "team": "red""#);
         let took = self.random.below(8 * SECOND as u64) as i64;
         match self.random.below(6) {
@@ -279,6 +277,13 @@ impl World {
                 self.expect("response_time_seconds_count", channel, 1.0);
                 self.expect("response_time_seconds_sum", channel, took as f64 / 1e6);
                 self.write(RESPONSES, at + took, response.clone());
+                if took > 1 && self.random.one_in(3) {
+                    self.steps += 1;
+                    let at = at + took / 2;
+                    self.tickets.push((customer, at));
+                    let ticket = format!(r#""customer": {customer}, "priority": "low", "about": "{id}""#);
+                    self.write(TICKETS, at, ticket);
+                }
                 if more == 2 {
                     self.expect("responses_second_total", channel, 1.0);
                     self.write(RESPONSES, at + took + 1 + took, response);
@@ -385,10 +390,9 @@ impl World {
         newest.into_iter().map(|(name, (_, value))| (name, value)).collect()
     }
 
-    /// Every conversation is one trace with one root, and every span is there once.
+    /// Every conversation is one trace with one root, every span is there once, and no child is without its parent.
     fn check_traces(&self) {
-        let mut ids = BTreeSet::new();
-        let mut traces: BTreeMap<Vec<u8>, (usize, usize)> = BTreeMap::new();
+        let mut traces: BTreeMap<Vec<u8>, Spans> = BTreeMap::new();
         for request in self.read("app-otlp-traces") {
             let request = ExportTraceServiceRequest::decode(request.as_slice()).expect("a request");
             let scopes = request
@@ -396,23 +400,34 @@ impl World {
                 .into_iter()
                 .flat_map(|resource| resource.scope_spans);
             for span in scopes.flat_map(|scope| scope.spans) {
-                assert!(ids.insert((span.trace_id.clone(), span.span_id)), "a span came twice");
                 let trace = traces.entry(span.trace_id).or_default();
-                if span.parent_span_id.is_empty() {
-                    trace.0 += 1;
-                } else {
-                    trace.1 += 1;
-                }
+                let twice = trace.insert(span.span_id, (span.parent_span_id, span.name));
+                assert_eq!(twice, None, "a span came twice");
             }
         }
-        assert!(traces.values().all(|(roots, _)| *roots == 1), "one root");
-        let with = |children| traces.values().filter(|(_, found)| *found == children).count();
-        assert_eq!(
-            [with(1), with(2)],
-            self.journeys,
-            "unanswered and answered conversations"
-        );
-        assert_eq!(traces.len(), self.journeys.iter().sum::<usize>());
+        let (mut ended, mut inherited, mut steps) = ([0, 0], 0, 0);
+        for (trace_id, spans) in &traces {
+            let roots: Vec<_> = spans
+                .iter()
+                .filter(|(_, (_, name))| name == "process-message")
+                .collect();
+            let [(root, (parent, _))] = roots[..] else {
+                panic!("{} roots", roots.len())
+            };
+            if !parent.is_empty() {
+                assert_eq!(parent[..], trace_id[8..], "the writer's own span");
+                inherited += 1;
+            }
+            let named = |name: &str| spans.values().filter(|(_, known)| known == name).count();
+            assert_eq!(named("process requests"), 1);
+            ended[named("process responses")] += 1;
+            steps += named("process tickets");
+            let children = spans.iter().filter(|(id, _)| id != &root);
+            assert!(children.into_iter().all(|(_, (parent, _))| parent == root), "an orphan");
+        }
+        assert_eq!(ended, self.journeys, "unanswered and answered conversations");
+        assert_eq!(inherited, self.inherited);
+        assert_eq!(steps, self.steps);
     }
 
     fn read(&self, topic: &str) -> Vec<Vec<u8>> {

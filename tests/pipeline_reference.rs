@@ -83,6 +83,12 @@ fn schema_and_parser_take_and_refuse_the_same() {
     let source = |source: &str| {
         format!("pipeline: p\nsources: {{ a: {{ {source} }} }}\nmetrics: {{ m_total: {{ count: a }} }}\n")
     };
+    let respond = |traces: &str| {
+        format!(
+            "pipeline: p\nsources: {{ a: {{ topic: t }}, b: {{ topic: u }} }}\nmetrics: {{ m_seconds: {{ respond: {{ from: a, to: b, on: /k }} }} }}\n\
+             {traces}\n"
+        )
+    };
     for right in [
         metric("count: a"),
         metric("count: [a]"),
@@ -93,6 +99,13 @@ fn schema_and_parser_take_and_refuse_the_same() {
         metric("sum: { of: a, value: /x }"),
         metric("sum: { of: [a], value: { field: /x } }"),
         metric("count: '${env:X}x' ").replace("a: {", "valuex: {"),
+        respond("traces: { c: { of: m_seconds } }"),
+        respond(
+            "traces: { c: { of: m_seconds, name: x, spans: [{ source: a, key: /k, name: z, attributes: {} }], sampling: 0.5, slow: 1s, \
+             failed: { cel: 'x' }, traceparent: { header: t }, attributes: { a.b: /a, c: { const: 1 }, d: { record: topic } } } }",
+        ),
+        respond("traces: {}"),
+        metric("count: a, labels: { a: { header: x, else: y } }"),
         source("topic: t, time: /t, start: 7d, max_record_bytes: 2KiB, out_of_order: 0s, when: 'a'"),
         source("topic: t, time: { field: /t, format: nanos }"),
         source("topic: '${env:X}.raw'"),
@@ -143,6 +156,18 @@ fn schema_and_parser_take_and_refuse_the_same() {
         metric("observe: { of: a, value: /x }, histogram: { kind: exponential, buckets: [1] }").replace("m_total", "m"),
         metric("observe: { of: a, value: /x }, histogram: { kind: explicit, buckets: [] }").replace("m_total", "m"),
         metric("observe: { of: a, value: /x }, histogram: { kind: explicit, buckets: [-1] }").replace("m_total", "m"),
+        metric("count: a, labels: { x: { header: '' } }"),
+        respond("traces: { c: {} }"),
+        respond("traces: { 'c d': { of: m_seconds } }"),
+        respond("traces: { c: { of: m_seconds, sampling: 2 } }"),
+        respond("traces: { c: { of: m_seconds, sampling: '0.5' } }"),
+        respond("traces: { c: { of: m_seconds, slow: 5 } }"),
+        respond("traces: { c: { of: m_seconds, spans: [] } }"),
+        respond("traces: { c: { of: m_seconds, spans: [a] } }"),
+        respond("traces: { c: { of: m_seconds, spans: [{ key: /k }] } }"),
+        respond("traces: { c: { of: m_seconds, attributes: { 'a b': /a } } }"),
+        respond("traces: { c: { of: m_seconds, attributes: { a: { to: /a } } } }"),
+        respond("traces: { c: { of: m_seconds, attributes: { a: { const: x, else: y } } } }"),
         source("time: /t"),
         source("topic: t, time: t"),
         source("topic: t, time: { format: auto }"),

@@ -41,6 +41,7 @@ pub fn run(bytes: &[u8]) {
             key: None,
             value: Some(&value),
             stamp: Stamp::None,
+            headers: &(),
         };
         if task.accept(Input::Record(record)).is_err() {
             return;

@@ -11,6 +11,7 @@ use prost::Message;
 use streamgauge::engine::time::WallTime;
 use streamgauge::export::bisect::{Bisect, MAX_PROBES};
 use streamgauge::export::points::{Outline, Points};
+use streamgauge::export::settings::Signal;
 use streamgauge::export::verdict::Verdict;
 
 /// The first byte says how many answers follow, the answers come next, then the request.
@@ -41,7 +42,7 @@ pub fn run(bytes: &[u8]) {
     } else {
         first
     };
-    let mut bisect = Bisect::new(request, first, now).expect("its points were read");
+    let mut bisect = Bisect::new(Signal::Metrics, request, first, now).expect("its points were read");
     let mut probes = 0;
     while let Some(piece) = bisect.next() {
         assert!(!Points::read(&piece).expect("a piece is a request").is_empty());

@@ -32,6 +32,7 @@ pub fn run(bytes: &[u8]) {
             key: None,
             value: Some(value),
             stamp: Stamp::Created(NOW),
+            headers: &(),
         };
         task.accept(Input::Record(record)).expect("no record stops a tap");
         offset += 1;

@@ -12,6 +12,7 @@ use crate::engine::plan::Plan;
 use crate::engine::tap::TapStage;
 use crate::engine::task::{OpenTask, Stage};
 use crate::engine::time::Span;
+use crate::export::settings::Signal;
 use crate::runtime::log::{ClientOptions, Connect};
 use crate::runtime::stats::Stats;
 use crate::runtime::worker::Topics;
@@ -180,16 +181,35 @@ impl Application {
     }
 
     pub fn client(&self, stage: Stage, number: u32) -> ClientOptions {
-        let name = stage_name(stage);
-        let clients = self.tap_workers + 2 + u32::from(self.plan.correlates());
+        self.client_of(self.group(stage), stage_name(stage), number)
+    }
+
+    fn client_of(&self, group: String, name: &str, number: u32) -> ClientOptions {
+        let clients = self.tap_workers + 2 + u32::from(self.plan.correlates()) + u32::from(self.plan.traces());
         ClientOptions {
-            group: self.group(stage),
+            group,
             instance: self.instance.as_ref().map(|instance| format!("{instance}-{number}")),
             transactional_id: match &self.instance {
                 Some(instance) => format!("{}-{name}-{instance}-{number}", self.id),
                 None => format!("{}-{name}-{}", self.id, uuid::Uuid::new_v4()),
             },
             queue_kbytes: (self.queue_kbytes / clients).max(LEAST_QUEUE_KBYTES),
+        }
+    }
+
+    /// The client of the loop that exports this signal.
+    pub fn export_client(&self, signal: Signal) -> ClientOptions {
+        match signal {
+            Signal::Metrics => self.client(Stage::Export, 0),
+            Signal::Traces => self.client_of(traces_group(&self.id), Signal::Traces.worker(), 0),
+        }
+    }
+
+    /// The outbox of this signal.
+    pub fn outbox_of(&self, signal: Signal) -> String {
+        match signal {
+            Signal::Metrics => self.outbox(),
+            Signal::Traces => self.traces_outbox(),
         }
     }
 

@@ -17,7 +17,7 @@ use super::cluster::{ApplicationArgs, ClusterArgs};
 use super::{Exit, application, complain, rights};
 use crate::engine::plan::ValueFrom;
 use crate::engine::plan::{
-    Kind, LabelFrom, Metric, MetricIx, Plan, Recipe, SourcePlan, TimeFormat, TimeFrom, TopicPlan,
+    Kind, LabelFrom, Metric, MetricIx, Operator, Plan, Recipe, Respond, SourcePlan, TimeFormat, TimeFrom, TopicPlan,
 };
 use crate::engine::tap::expr::Expr;
 use crate::engine::task::PartitionCounts;
@@ -151,6 +151,7 @@ pub fn report(checked: &Checked, request: &Request, counts: Option<&PartitionCou
     report.internal_topics();
     for pipeline in 0..checked.plan.pipelines.len() {
         report.metrics(pipeline);
+        report.traces(pipeline);
     }
     report.notes();
     report.out
@@ -213,10 +214,13 @@ impl Report<'_> {
             "{} (one a partition of {application}-correlate-repartition), group {application}-correlate",
             counted(shuffle as usize, "task")
         );
-        let exports = format!("one loop a partition of {application}-otlp-metrics");
+        let mut exports = format!("one loop a partition of {application}-otlp-metrics");
+        if self.plan().traces() {
+            exports.push_str(&format!(" and of {application}-otlp-traces"));
+        }
         self.out.push_str("\nstages\n");
         self.line(2, "tap", &format!("{taps}, group {application}"));
-        if !self.plan().joins.is_empty() {
+        if self.plan().correlates() {
             self.line(2, "correlate", &correlates);
         }
         self.line(2, "gauge", &format!("{gauges}, group {application}-gauge"));
@@ -337,6 +341,42 @@ impl Report<'_> {
         }
     }
 
+    fn traces(&mut self, pipeline: usize) {
+        let mut traces = Vec::new();
+        for join in &self.plan().joins {
+            if let Operator::Respond(Respond {
+                journeys: Some(journeys),
+                ..
+            }) = &join.operator
+                && journeys.pipeline == pipeline
+            {
+                traces.push((join.name.clone(), journeys.clone()));
+            }
+        }
+        if traces.is_empty() {
+            return;
+        }
+        let name = self.mask(&self.plan().pipelines[pipeline]);
+        let _ = writeln!(self.out, "\ntraces of {name}");
+        for (join, journeys) in traces {
+            let _ = writeln!(self.out, "  {}  {}", self.mask(&journeys.name), self.mask(&join));
+            let children = journeys.children.iter().map(|child| child.name.as_str());
+            let spans: Vec<&str> = std::iter::once(journeys.root.name.as_str()).chain(children).collect();
+            self.line(4, "spans", &self.mask(&spans.join(", ")));
+            let kept = match journeys.sampling.slow {
+                Some(slow) => format!(
+                    "failed, were not answered, or took longer than {}",
+                    spell_duration(slow)
+                ),
+                None => "failed or were not answered".to_owned(),
+            };
+            // To a millionth, so that what a threshold rounds is not shown.
+            let percent = (journeys.sampling.share() * 1e8).round() / 1e6;
+            let sampled = format!("{percent} %, and all that {kept}");
+            self.line(4, "sampled", &self.mask(&sampled));
+        }
+    }
+
     fn metric(&mut self, metric: &Metric, feeds: &[(&TopicPlan, &SourcePlan, &Recipe)], expense: &Expense) {
         let value = feeds
             .first()
@@ -399,6 +439,9 @@ impl Report<'_> {
             LabelFrom::Topic => "the record's topic".to_owned(),
             LabelFrom::Offset => "the offset".to_owned(),
             LabelFrom::Partition => "the record's partition".to_owned(),
+            LabelFrom::Header { name, otherwise: value } => {
+                format!("the header {}{}", self.mask(name), otherwise(value))
+            }
             LabelFrom::Field {
                 pointer,
                 otherwise: value,

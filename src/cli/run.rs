@@ -17,7 +17,7 @@ use super::{Exit, complain, environment, rights};
 use crate::engine::task::Stage;
 use crate::engine::time::Span;
 use crate::export::outbox::{self, Control, OutboxConfig};
-use crate::export::sender::Sender;
+use crate::export::sender::{SendRequest, Sender};
 use crate::export::settings::{Settings, Signal};
 use crate::export::stats::ExportStats;
 use crate::export::telemetry::{self, Telemetry};
@@ -43,7 +43,7 @@ pub struct RunArgs {
     #[arg(long, env = "STREAMGAUGE_INSTANCE", value_name = "NAME", value_parser = legal_name)]
     instance: Option<String>,
 
-    /// Where metrics go; wins over OTEL_EXPORTER_OTLP_ENDPOINT [default: http://127.0.0.1:4317]
+    /// Where metrics and traces go; wins over OTEL_EXPORTER_OTLP_ENDPOINT [default: http://127.0.0.1:4317]
     #[arg(long, value_name = "URL")]
     otlp: Option<String>,
 
@@ -106,11 +106,11 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
     if let Some(own) = application::own_input(&plan, application_id) {
         return Err(usage(application::own_input_refused(own, application_id)));
     }
-    let (sender, target) = sender(args)?;
+    let application = application(args, Arc::new(plan));
+    let exports = exports(args, &application)?;
     let connection = args.cluster.connection()?;
     let stopping = Running::default();
     stop_on_signals(&stopping)?;
-    let application = application(args, Arc::new(plan));
     let cluster = KafkaCluster::new(connection).map_err(usage)?;
 
     if !prepare_topics(&cluster, &application, args, &stopping)? {
@@ -124,22 +124,23 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
         application = application.id,
         instance = args.instance.as_deref().unwrap_or("(dynamic)"),
         stages = ?args.stages,
-        "started; metrics go to {}",
-        target
+        "started"
     );
+    for export in &exports {
+        tracing::info!("{} go to {}", export.signal.parts(), export.sender.target());
+    }
     let export_control = Arc::new(Control::default());
-    let export_stats = Arc::new(ExportStats::default());
+    let telemetry = telemetry(args, &application, &stats, &exports)?;
     let threads = start_stages(
         args,
         &application,
         &cluster,
-        sender,
+        exports,
         &stats,
-        &export_stats,
         &stopping,
         &export_control,
     )?;
-    let telemetry = telemetry(args, &application, &stats, &export_stats)?;
+    let telemetry = telemetry.start().map_err(usage)?;
     wait(&stopping, &threads);
     let exit = end(args, threads, &stopping, &export_control);
     telemetry.stop();
@@ -147,23 +148,25 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
     Ok(exit)
 }
 
+/// An export loop that is to run here.
+struct Export {
+    signal: Signal,
+    sender: Sender,
+    stats: Arc<ExportStats>,
+}
+
 /// The threads of the stages, in the order in which they are to end.
 struct Threads {
     workers: Vec<std::thread::JoinHandle<()>>,
-    export: Option<std::thread::JoinHandle<Result<(), String>>>,
+    exports: Vec<std::thread::JoinHandle<Result<(), String>>>,
 }
 
-#[allow(
-    clippy::too_many_arguments,
-    reason = "the one place where all parts of the process meet"
-)]
 fn start_stages(
     args: &RunArgs,
     application: &Application,
     cluster: &Arc<KafkaCluster>,
-    sender: Sender,
+    exports: Vec<Export>,
     stats: &Stats,
-    export_stats: &Arc<ExportStats>,
     running: &Running,
     control: &Arc<Control>,
 ) -> Result<Threads, Exit> {
@@ -180,54 +183,67 @@ fn start_stages(
     }
     let mut threads = Threads {
         workers: Vec::new(),
-        export: None,
+        exports: Vec::new(),
     };
     for setup in setups {
         threads
             .workers
             .push(workers::spawn(setup, Arc::clone(&connect), stats.clone(), running.clone()).map_err(usage)?);
     }
-    if args.stages.contains(&Stage::Export) {
-        let log = connect.client(&application.client(Stage::Export, 0)).map_err(usage)?;
+    for Export { signal, sender, stats } in exports {
+        let log = connect.client(&application.export_client(signal)).map_err(usage)?;
         let config = OutboxConfig {
-            outbox_topic: application.outbox(),
+            outbox_topic: application.outbox_of(signal),
+            signal,
             dead_letter_topic: application.dead_letters(),
             dead_letter_partitions: DEAD_LETTER_PARTITIONS,
             application: application.id.clone(),
             sender: Arc::new(sender),
-            stats: Arc::clone(export_stats),
+            stats,
         };
-        threads.export = Some(outbox::spawn(config, log, Arc::clone(control)));
+        threads.exports.push(outbox::spawn(config, log, Arc::clone(control)));
     }
     Ok(threads)
 }
 
 /// The process's own metrics.
-fn telemetry(
-    args: &RunArgs,
-    application: &Application,
-    stats: &Stats,
-    export: &Arc<ExportStats>,
-) -> Result<telemetry::Running, Exit> {
+fn telemetry(args: &RunArgs, application: &Application, stats: &Stats, exports: &[Export]) -> Result<Telemetry, Exit> {
     let every = telemetry::interval(&environment).map_err(usage)?;
-    let (sender, _) = sender(args)?;
     let instance = args.instance.clone();
-    let telemetry = Telemetry {
+    let loops = exports
+        .iter()
+        .map(|export| (export.signal.worker(), Arc::clone(&export.stats)));
+    Ok(Telemetry {
         application: application.id.clone(),
         instance: instance.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
         every,
         stats: stats.clone(),
-        export: args.stages.contains(&Stage::Export).then(|| Arc::clone(export)),
-        sender,
-    };
-    telemetry.start().map_err(usage)
+        export: loops.collect(),
+        sender: sender(args, Signal::Metrics)?,
+    })
 }
 
-/// The sender, and where it sends to, for people.
-fn sender(args: &RunArgs) -> Result<(Sender, String), Exit> {
-    let settings = Settings::from_env(args.otlp.as_deref(), Signal::Metrics, &environment).map_err(usage)?;
-    let target = settings.target();
-    Ok((Sender::connect(settings).map_err(usage)?, target))
+/// The loops that run here. Settings that make no sense are told whether they do or not.
+fn exports(args: &RunArgs, application: &Application) -> Result<Vec<Export>, Exit> {
+    let mut signals = vec![Signal::Metrics];
+    if application.plan.traces() {
+        signals.push(Signal::Traces);
+    }
+    let mut exports = Vec::new();
+    for signal in signals {
+        exports.push(Export {
+            signal,
+            sender: sender(args, signal)?,
+            stats: Arc::default(),
+        });
+    }
+    exports.retain(|_| args.stages.contains(&Stage::Export));
+    Ok(exports)
+}
+
+fn sender(args: &RunArgs, signal: Signal) -> Result<Sender, Exit> {
+    let settings = Settings::from_env(args.otlp.as_deref(), signal, &environment).map_err(usage)?;
+    Sender::connect(settings).map_err(usage)
 }
 
 fn application(args: &RunArgs, plan: Arc<crate::engine::plan::Plan>) -> Application {
@@ -412,9 +428,9 @@ fn stop_on_signals(running: &Running) -> Result<(), Exit> {
     watch.map(|_| ()).map_err(usage)
 }
 
-/// Until the process is to stop, or the export loop has ended by itself: without it the others would lie.
+/// Until the process is to stop, or an export loop has ended by itself: without it the others would lie.
 fn wait(running: &Running, threads: &Threads) {
-    let exporting = || threads.export.as_ref().is_none_or(|export| !export.is_finished());
+    let exporting = || threads.exports.iter().all(|export| !export.is_finished());
     while !running.is_stopping() && exporting() {
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -427,7 +443,11 @@ fn end(args: &RunArgs, threads: Threads, running: &Running, control: &Control) -
     let failure = running.failure();
     let finished = join_until(threads.workers, deadline);
     control.drain(deadline.saturating_duration_since(Instant::now()));
-    let exported = threads.export.map(|thread| join_one(thread, deadline));
+    let exported: Vec<_> = threads
+        .exports
+        .into_iter()
+        .map(|thread| join_one(thread, deadline))
+        .collect();
     if let Some((worker, stop)) = failure.or_else(|| running.failure()) {
         complain(format!("{worker} stopped: {stop}"));
         return match stop {
@@ -435,19 +455,16 @@ fn end(args: &RunArgs, threads: Threads, running: &Running, control: &Control) -
             Stop::Failed(_) => Exit::Stopped,
         };
     }
-    match exported {
-        Some(Some(Err(why))) => {
-            complain(format!("export stopped: {why}"));
-            return if control.is_fenced() {
-                Exit::Fenced
-            } else {
-                Exit::Stopped
-            };
-        }
-        Some(None) => {
-            tracing::warn!("the export loop did not end in time; what is left in the outbox goes out at the next start")
-        }
-        _ => {}
+    if let Some(why) = exported.iter().flatten().find_map(|ended| ended.as_ref().err()) {
+        complain(format!("export stopped: {why}"));
+        return if control.is_fenced() {
+            Exit::Fenced
+        } else {
+            Exit::Stopped
+        };
+    }
+    if exported.iter().any(Option::is_none) {
+        tracing::warn!("an export loop did not end in time; what is left in the outbox goes out at the next start");
     }
     if !finished {
         tracing::warn!("a worker did not end in time; the next start settles its transaction");

@@ -134,6 +134,11 @@ pub enum LabelFrom {
     Partition,
     /// The record's own offset, in decimal: for spans, and for no metric.
     Offset,
+    /// The last header of this name. A missing one, and one that is not UTF-8, is as a missing field.
+    Header {
+        name: String,
+        otherwise: Option<String>,
+    },
     /// A computed label; must give text, a number or a boolean. Null becomes `otherwise`, as with a field.
     Expr {
         expr: Expr,

@@ -9,6 +9,8 @@
 //! - after [`Halt::Stop`] the stage ends with that message; the task is dropped without a seal;
 //! - `seal` returns `None` when there is nothing to write and the position has not moved.
 
+use std::fmt;
+
 use super::tap::ledger::Ledger;
 use super::time::Watermark;
 use super::time::{EventTime, WallTime};
@@ -20,6 +22,13 @@ pub struct Record<'a> {
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
     pub stamp: Stamp,
+    pub headers: &'a dyn Headers,
+}
+
+/// The headers of a record. Clients read them only when somebody asks.
+pub trait Headers: fmt::Debug {
+    /// The value of the last one of this name; `None` also where that one has none.
+    fn last(&self, name: &str) -> Option<&[u8]>;
 }
 
 /// The timestamp that the log keeps with a record, and who set it.
@@ -30,6 +39,13 @@ pub enum Stamp {
     Created(WallTime),
     /// The broker's clock as the record was appended (LogAppendTime).
     Appended(WallTime),
+}
+
+/// A record without headers.
+impl Headers for () {
+    fn last(&self, _name: &str) -> Option<&[u8]> {
+        None
+    }
 }
 
 /// Partition counts of input topics, as the broker said last: `(topic, partitions)`. A topic that does not exist is

@@ -5,6 +5,7 @@
 //! alone is quarantined.
 //!
 //! Edges:
+//! - spans are halved like points, each as a series of its own; "already there" and "expired" mean the same of them;
 //! - the last probe tries all that is left in one; when that is refused too it is quarantined in one piece, which says so;
 //! - *expired*: a piece whose points are all older than [`YOUNG`] is taken at its word, else it is halved; a single point
 //!   refused for its age has expired and is not quarantined;
@@ -19,7 +20,8 @@
 
 use bytes::Bytes;
 
-use super::points::Points;
+use super::parts::Parts;
+use super::settings::Signal;
 use super::verdict::Verdict;
 use crate::engine::time::{Span, WallTime};
 
@@ -34,7 +36,8 @@ const SMALL: usize = 6;
 
 /// One refused request on its way through the probes.
 pub struct Bisect {
-    points: Points,
+    signal: Signal,
+    points: Parts,
     /// Points after this are young, nanoseconds since the epoch.
     young_after: u64,
     /// What is still to be asked, the next one last.
@@ -86,10 +89,11 @@ pub struct Outcome {
 
 impl Bisect {
     /// Takes a request and the verdict that refused it. An error means that it cannot be read, and so not be halved.
-    pub fn new(request: &[u8], refusal: Verdict, now: WallTime) -> Result<Bisect, prost::DecodeError> {
-        let points = Points::read(request)?;
+    pub fn new(signal: Signal, request: &[u8], refusal: Verdict, now: WallTime) -> Result<Bisect, prost::DecodeError> {
+        let points = Parts::read(signal, request)?;
         let whole: Piece = (0..points.len()).collect();
         let mut bisect = Bisect {
+            signal,
             points,
             young_after: now.as_event().back(YOUNG).unix_nanos(),
             todo: Vec::new(),
@@ -205,7 +209,10 @@ impl Bisect {
         }
         let reason = match piece.len() {
             1 => message.to_owned(),
-            points => format!("{points} points not looked at one by one ({MAX_PROBES} probes are spent): {message}"),
+            points => format!(
+                "{points} {} not looked at one by one ({MAX_PROBES} probes are spent): {message}",
+                self.signal.parts()
+            ),
         };
         let points = piece.len() as u64;
         self.outcome.tally.quarantined += points;

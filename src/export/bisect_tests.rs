@@ -34,7 +34,7 @@ fn request(points: u64) -> Bytes {
 
 /// Sends probes to `receiver` until all is said; gives the outcome and the probes' times.
 fn run(request: &[u8], first: Verdict, mut receiver: impl FnMut(&[u64]) -> Verdict) -> (Outcome, Vec<Vec<u64>>) {
-    let mut bisect = Bisect::new(request, first, NOW).unwrap();
+    let mut bisect = Bisect::new(Signal::Metrics, request, first, NOW).unwrap();
     let mut probes = Vec::new();
     while let Some(piece) = bisect.next() {
         probes.push(times(&piece));
@@ -95,7 +95,7 @@ fn a_request_without_points_has_nothing_to_quarantine() {
 
 #[test]
 fn a_request_that_cannot_be_read_is_an_error() {
-    assert!(Bisect::new(&[0xff], refused(), NOW).is_err());
+    assert!(Bisect::new(Signal::Metrics, &[0xff], refused(), NOW).is_err());
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn the_last_probe_tries_all_that_is_left() {
 
 #[test]
 fn retry_hands_the_same_piece_out_again() {
-    let mut bisect = Bisect::new(&request(2), refused(), NOW).unwrap();
+    let mut bisect = Bisect::new(Signal::Metrics, &request(2), refused(), NOW).unwrap();
     let piece = bisect.next().unwrap();
     bisect.answer(Verdict::Retry {
         after: None,

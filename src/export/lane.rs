@@ -17,8 +17,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::bisect::{Bisect, Outcome, Tally};
 use super::outage::Outage;
-use super::points::Outline;
+use super::parts;
 use super::sender::{SendRequest, wall_time};
+use super::settings::Signal;
 use super::stats::ExportStats;
 use super::verdict::{Verdict, shorten};
 
@@ -48,6 +49,7 @@ pub(super) struct Done {
 pub(super) struct Lane {
     pub id: u64,
     pub partition: u32,
+    pub signal: Signal,
     pub sender: Arc<dyn SendRequest>,
     pub stats: Arc<ExportStats>,
     pub outage: Arc<Outage>,
@@ -76,7 +78,7 @@ impl Lane {
 
     /// Sends one request until every point of it has its end.
     async fn deliver(&self, request: Bytes) -> Outcome {
-        let outline = Outline::of(&request);
+        let outline = parts::outline(self.signal, &request);
         let outcome = match self.send(&request).await {
             Verdict::Accepted => whole(Tally {
                 accepted: outline.points,
@@ -111,10 +113,10 @@ impl Lane {
 
     async fn bisect(&self, request: &Bytes, refusal: Verdict) -> Outcome {
         let message = refusal.message().to_owned();
-        let mut bisect = match Bisect::new(request, refusal, wall_time()) {
+        let mut bisect = match Bisect::new(self.signal, request, refusal, wall_time()) {
             Ok(bisect) => bisect,
             Err(error) => {
-                let reason = shorten(&format!("no metrics request ({error}): {message}"));
+                let reason = shorten(&format!("no request of {} ({error}): {message}", self.signal.parts()));
                 return Outcome::of_unreadable(request.clone(), reason);
             }
         };

@@ -28,6 +28,7 @@ use super::lane::{Done, Lane};
 use super::outage::Outage;
 use super::producer::Producer;
 use super::sender::SendRequest;
+use super::settings::Signal;
 use super::stats::ExportStats;
 use super::track::Track;
 use crate::runtime::log::{Change, Log, LogError, Notice, TopicPartition};
@@ -50,6 +51,7 @@ const LAST_COMMIT_WAIT: Duration = Duration::from_secs(5);
 pub struct OutboxConfig {
     /// For messages.
     pub application: String,
+    pub signal: Signal,
     pub outbox_topic: String,
     pub dead_letter_topic: String,
     /// Dead letters of outbox partition p go to partition p modulo this.
@@ -93,7 +95,7 @@ pub(super) struct Outbox {
 /// itself: another process took its name, or the log refuses what can never succeed.
 pub fn spawn(config: OutboxConfig, log: Box<dyn Log + Send>, control: Arc<Control>) -> JoinHandle<Result<(), String>> {
     std::thread::Builder::new()
-        .name("export".into())
+        .name(config.signal.worker().into())
         .spawn(move || Outbox::new(config, log, control)?.run())
         .expect("the system can start a thread")
 }
@@ -150,11 +152,12 @@ impl Outbox {
     }
 
     fn run(mut self) -> Result<(), String> {
+        let signal = self.config.signal.worker();
         let result = self.turns();
         self.tracks.clear();
         self.log.close();
         self.runtime.shutdown_background();
-        result.map_err(|error| format!("export of {}: {error}", self.config.application))
+        result.map_err(|error| format!("{signal} of {}: {error}", self.config.application))
     }
 
     fn turns(&mut self) -> Result<(), String> {
@@ -374,6 +377,7 @@ impl Outbox {
         let lane = Lane {
             id: self.next_lane,
             partition,
+            signal: self.config.signal,
             sender: Arc::clone(&self.config.sender),
             stats: Arc::clone(&self.config.stats),
             outage: Arc::clone(&self.outage),

@@ -106,6 +106,26 @@ impl Signal {
     }
 }
 
+// === impl Signal ===
+
+impl Signal {
+    /// What a request of this signal is made of, for people.
+    pub fn parts(self) -> &'static str {
+        match self {
+            Signal::Metrics => "points",
+            Signal::Traces => "spans",
+        }
+    }
+
+    /// What the loop that exports it is called.
+    pub fn worker(self) -> &'static str {
+        match self {
+            Signal::Metrics => "export",
+            Signal::Traces => "export-traces",
+        }
+    }
+}
+
 // === impl Settings ===
 
 impl Settings {

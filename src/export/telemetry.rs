@@ -48,8 +48,8 @@ pub struct Telemetry {
     pub instance: String,
     pub every: Duration,
     pub stats: Stats,
-    /// Where the export stage runs here.
-    pub export: Option<Arc<ExportStats>>,
+    /// The export loops that run here, by what they are called.
+    pub export: Vec<(&'static str, Arc<ExportStats>)>,
     /// A sender of its own: one does not outlive the runtime that it sent on first.
     pub sender: Sender,
 }
@@ -124,9 +124,10 @@ impl Telemetry {
     }
 
     fn request(&self, start: WallTime, now: WallTime) -> ExportMetricsServiceRequest {
-        let export = self.export.as_ref().map(|stats| stats.snapshot());
+        let export = self.export.iter().map(|(worker, stats)| (*worker, stats.snapshot()));
+        let export: Vec<(&'static str, ExportSnapshot)> = export.collect();
         let numbers = self.stats.lock();
-        let metrics = metrics(&numbers, export.as_ref(), usage(), start, now);
+        let metrics = metrics(&numbers, &export, usage(), start, now);
         drop(numbers);
         let attribute = |key: &'static str, value: &str| text(key, value.to_owned());
         ExportMetricsServiceRequest {
@@ -173,7 +174,7 @@ impl Drop for Running {
 /// All metrics of one process. Names, units and labels: docs/metrics.md.
 fn metrics(
     numbers: &Numbers,
-    export: Option<&ExportSnapshot>,
+    export: &[(&'static str, ExportSnapshot)],
     usage: Option<Usage>,
     start: WallTime,
     now: WallTime,
@@ -184,7 +185,7 @@ fn metrics(
         metrics: Vec::new(),
     };
     of_workers(&mut writer, numbers, export);
-    if let Some(export) = export {
+    if !export.is_empty() {
         of_export(&mut writer, export);
     }
     if let Some(usage) = usage {
@@ -206,9 +207,8 @@ fn metrics(
     writer.metrics
 }
 
-fn of_workers(writer: &mut Writer, numbers: &Numbers, export: Option<&ExportSnapshot>) {
-    let labels = |worker: &String| vec![("worker", worker.clone())];
-    let exporter = || vec![("worker", "export".to_owned())];
+fn of_workers(writer: &mut Writer, numbers: &Numbers, export: &[(&'static str, ExportSnapshot)]) {
+    let labels = |worker: &str| vec![("worker", worker.to_owned())];
     let results = |worker: &str, results: [(&'static str, u64); 3]| {
         let worker = worker.to_owned();
         results.map(move |(result, count)| (vec![("worker", worker.clone()), ("result", result.to_owned())], count))
@@ -224,14 +224,14 @@ fn of_workers(writer: &mut Writer, numbers: &Numbers, export: Option<&ExportSnap
         transactions.extend(results(worker, counts));
         dead_letters.push((labels(worker), of.dead_letters));
     }
-    if let Some(export) = export {
+    for (worker, export) in export {
         let counts = [
             ("committed", export.commits),
             ("aborted", export.aborts),
             ("fatal", export.fatal),
         ];
-        transactions.extend(results("export", counts));
-        dead_letters.push((exporter(), export.dead_letters));
+        transactions.extend(results(worker, counts));
+        dead_letters.push((labels(worker), export.dead_letters));
     }
     let workers = &numbers.workers;
     writer.sum(
@@ -275,61 +275,77 @@ fn of_workers(writer: &mut Writer, numbers: &Numbers, export: Option<&ExportSnap
     );
 }
 
-fn of_export(writer: &mut Writer, export: &ExportSnapshot) {
-    let label = |key: &'static str, value: &str| vec![(key, value.to_owned())];
-    let verdicts = [
-        ("accepted", export.accepted),
-        ("partial_success", export.partial_success),
-        ("already_there", export.already_there),
-        ("expired", export.expired),
-        ("too_large", export.too_large),
-        ("retried", export.retried),
-        ("refused", export.refused),
-    ];
+fn of_export(writer: &mut Writer, export: &[(&'static str, ExportSnapshot)]) {
+    let of = |worker: &str, more: &[(&'static str, &str)]| {
+        let labels = [("worker", worker)].into_iter().chain(more.iter().copied());
+        labels.map(|(name, value)| (name, value.to_owned())).collect::<Labels>()
+    };
+    let mut verdicts = Vec::new();
+    let mut points = Vec::new();
+    for (worker, export) in export {
+        for (verdict, count) in [
+            ("accepted", export.accepted),
+            ("partial_success", export.partial_success),
+            ("already_there", export.already_there),
+            ("expired", export.expired),
+            ("too_large", export.too_large),
+            ("retried", export.retried),
+            ("refused", export.refused),
+        ] {
+            verdicts.push((of(worker, &[("verdict", verdict)]), count));
+        }
+        for (outcome, count) in [
+            ("accepted", export.points.accepted),
+            ("rejected", export.points.rejected),
+            ("already_there", export.points.already_there),
+            ("expired", export.points.expired),
+            ("quarantined", export.points.quarantined),
+        ] {
+            points.push((of(worker, &[("outcome", outcome)]), count));
+        }
+    }
+    let of_each = |value: fn(&ExportSnapshot) -> u64| {
+        let each = export.iter().map(|(worker, export)| (of(worker, &[]), value(export)));
+        each.collect::<Vec<_>>()
+    };
     writer.sum(
         "streamgauge_export_verdicts_total",
         "Answers of the collector, by what was made of them.",
         "{answer}",
-        verdicts
-            .map(|(verdict, count)| (label("verdict", verdict), count))
-            .into(),
+        verdicts,
     );
-    let points = [
-        ("accepted", export.points.accepted),
-        ("rejected", export.points.rejected),
-        ("already_there", export.points.already_there),
-        ("expired", export.points.expired),
-        ("quarantined", export.points.quarantined),
-    ];
     writer.sum(
         "streamgauge_export_points_total",
-        "Points that are done with, by where they ended.",
+        "Points, or spans of `export-traces`, that are done with, by where they ended.",
         "{point}",
-        points.map(|(outcome, count)| (label("outcome", outcome), count)).into(),
+        points,
     );
     writer.sum(
         "streamgauge_outbox_gap_records_total",
         "Requests that retention deleted before they could be sent.",
         "{record}",
-        vec![(Vec::new(), export.gap_records)],
+        of_each(|export| export.gap_records),
     );
     writer.gauge(
         "streamgauge_outbox_lag_records",
         "Requests in the outbox that are not done with, in the partitions of this process.",
         "{record}",
-        vec![(Vec::new(), u64::try_from(export.lag_records).unwrap_or(0))],
+        of_each(|export| u64::try_from(export.lag_records).unwrap_or(0)),
     );
     writer.gauge(
         "streamgauge_outbox_blocked_partitions",
         "Partitions of the outbox that wait for the collector.",
         "{partition}",
-        vec![(Vec::new(), export.blocked.len() as u64)],
+        of_each(|export| export.blocked.len() as u64),
     );
+    let latencies = export
+        .iter()
+        .filter_map(|(worker, export)| Some((of(worker, &[]), export.latency.as_ref()?)));
     writer.durations(
         "streamgauge_export_latency_seconds",
-        "From the time of a request's newest point until the collector took it.",
+        "From the time of a request's newest point, or the end of its last span, until the collector took it.",
         1e3,
-        export.latency.iter().map(|latency| (Vec::new(), latency)),
+        latencies,
     );
 }
 

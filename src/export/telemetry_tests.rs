@@ -41,10 +41,20 @@ fn transactions_of_every_worker_and_of_export_are_counted_by_their_end() {
         commits: 3,
         ..ExportSnapshot::default()
     };
-    let metrics = metrics(&stats.lock(), Some(&export), None, START, NOW);
+    let traces = ExportSnapshot {
+        aborts: 4,
+        ..ExportSnapshot::default()
+    };
+    let metrics = metrics(
+        &stats.lock(),
+        &[("export", export), ("export-traces", traces)],
+        None,
+        START,
+        NOW,
+    );
     let transactions = sums(named(&metrics, "streamgauge_transactions_total"));
     let values: Vec<f64> = transactions.iter().map(|(_, value)| *value).collect();
-    assert_eq!(values, [7.0, 2.0, 0.0, 3.0, 0.0, 0.0]);
+    assert_eq!(values, [7.0, 2.0, 0.0, 3.0, 0.0, 0.0, 0.0, 4.0, 0.0]);
 }
 
 #[test]
@@ -53,7 +63,7 @@ fn a_duration_is_in_the_bucket_that_its_bound_closes() {
     for millis in [5, 20, 20, 60_000] {
         stats.of("gauge", |numbers| numbers.commit_took(Duration::from_millis(millis)));
     }
-    let metrics = metrics(&stats.lock(), None, None, START, NOW);
+    let metrics = metrics(&stats.lock(), &[], None, START, NOW);
     let metric::Data::Histogram(histogram) = named(&metrics, "streamgauge_commit_duration_seconds") else {
         panic!("no histogram")
     };
@@ -65,7 +75,7 @@ fn a_duration_is_in_the_bucket_that_its_bound_closes() {
 
 #[test]
 fn a_process_without_the_export_stage_says_nothing_of_it() {
-    let metrics = metrics(&Stats::default().lock(), None, None, START, NOW);
+    let metrics = metrics(&Stats::default().lock(), &[], None, START, NOW);
     assert!(
         metrics
             .iter()
@@ -80,7 +90,7 @@ fn cpu_and_memory_are_there_where_the_system_says_them() {
         system: 0.25,
         resident: 4_096,
     };
-    let metrics = metrics(&Stats::default().lock(), None, Some(usage), START, NOW);
+    let metrics = metrics(&Stats::default().lock(), &[], Some(usage), START, NOW);
     let cpu = sums(named(&metrics, "streamgauge_process_cpu_seconds_total"));
     assert_eq!(cpu.iter().map(|(_, value)| *value).sum::<f64>(), 1.75);
 }

@@ -9,7 +9,8 @@
 //! - generation and member id, positions of chosen partitions, and metadata that is not UTF-8 have no safe accessor
 //!   (rdkafka panics on the last);
 //! - `commit_transaction` of rdkafka flushes first and so waits for records that a failed transaction never sends;
-//! - topic ids, and what the login may do with a topic, come with DescribeTopics.
+//! - topic ids, and what the login may do with a topic, come with DescribeTopics;
+//! - headers are borrowed from the records that are taken here.
 #![allow(unsafe_code)]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -26,7 +27,7 @@ use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
-use crate::engine::task::{Record, Stamp, TopicId};
+use crate::engine::task::{Headers, Record, Stamp, TopicId};
 use crate::engine::time::WallTime;
 use crate::runtime::log::TopicPartition;
 
@@ -377,6 +378,38 @@ impl Drop for Event {
     }
 }
 
+/// A live record that librdkafka gave us. Its headers are decoded at the first look at them.
+#[derive(Debug)]
+#[repr(transparent)]
+struct Native(rd::rd_kafka_message_t);
+
+impl Headers for Native {
+    fn last(&self, name: &str) -> Option<&[u8]> {
+        let mut headers = ptr::null_mut();
+        // SAFETY: the record is alive as long as self, and its headers are as long as the record.
+        let code = unsafe { rd::rd_kafka_message_headers(&self.0, &mut headers) };
+        if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return None;
+        }
+        let mut found = None;
+        for at in 0.. {
+            let (mut of, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+            // SAFETY: the headers are alive, and what is written are pointers into them.
+            let code = unsafe { rd::rd_kafka_header_get_all(headers, at, &mut of, &mut value, &mut size) };
+            if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+                break;
+            }
+            // SAFETY: a header that is there has a name, which ends with a zero byte; its value is null or has that size.
+            unsafe {
+                if CStr::from_ptr(of).to_bytes() == name.as_bytes() {
+                    found = bytes(value.cast_mut(), size);
+                }
+            }
+        }
+        found
+    }
+}
+
 /// SAFETY: `message` is a live record; the result must not outlive it.
 unsafe fn record_of(message: &rd::rd_kafka_message_t) -> Said<'_> {
     unsafe {
@@ -401,6 +434,7 @@ unsafe fn record_of(message: &rd::rd_kafka_message_t) -> Said<'_> {
                 key: bytes(message.key, message.key_len),
                 value: bytes(message.payload, message.len),
                 stamp,
+                headers: &*ptr::from_ref(message).cast::<Native>(),
             },
         }
     }

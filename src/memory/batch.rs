@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 
-use crate::engine::task::Stamp;
+use crate::engine::task::{Headers, Stamp};
 use crate::engine::time::WallTime;
 
 use super::transactions::ProducerId;
@@ -237,16 +237,30 @@ impl Batch {
 
 // === impl Entry ===
 
-impl Entry<'_> {
+impl<'a> Entry<'a> {
     pub fn headers(&self) -> Vec<(String, String)> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        self.each_header()
+            .map(|(name, value)| (text(name), text(value)))
+            .collect()
+    }
+
+    fn each_header(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let mut rest = self.headers;
-        let mut text = || {
+        let mut part = move || {
             let (length, behind) = rest.split_at_checked(4)?;
-            let (text, behind) = behind.split_at(u32::from_le_bytes(take(length, 0)) as usize);
+            let (part, behind) = behind.split_at(u32::from_le_bytes(take(length, 0)) as usize);
             rest = behind;
-            Some(String::from_utf8_lossy(text).into_owned())
+            Some(part)
         };
-        std::iter::from_fn(|| Some((text()?, text()?))).collect()
+        std::iter::from_fn(move || Some((part()?, part()?)))
+    }
+}
+
+impl Headers for Entry<'_> {
+    fn last(&self, name: &str) -> Option<&[u8]> {
+        let of_this_name = self.each_header().filter(|(known, _)| *known == name.as_bytes());
+        of_this_name.last().map(|(_, value)| value)
     }
 }
 
@@ -300,6 +314,8 @@ mod tests {
         assert_eq!(batch.offset_of(&entries[1]), 8);
         let headers = [("reason", "malformed"), ("", "")].map(|(a, b)| (a.to_owned(), b.to_owned()));
         assert_eq!(entries[1].headers(), headers);
+        assert_eq!(entries[1].last("reason"), Some(&b"malformed"[..]));
+        assert_eq!((entries[1].last("Reason"), entries[0].last("reason")), (None, None));
     }
 
     #[test]

@@ -97,6 +97,7 @@ impl Reader {
                             key: entry.key,
                             value: entry.value,
                             stamp,
+                            headers: &entry,
                         }) {
                             self.pass_finished();
                             return (taken, Halted::Enough);

@@ -21,6 +21,7 @@ use crate::engine::window::WindowSize;
 mod agree;
 mod join;
 mod naming;
+mod trace;
 
 use super::compile::Compiler;
 use super::definition::{self, Condition, Definition};
@@ -58,6 +59,7 @@ pub fn build(documents: &[Document], faults: &mut Faults) -> Built {
         joins: Vec::new(),
         expenses: Vec::new(),
         notes: Vec::new(),
+        traces: 0,
     };
     agree::names(documents, builder.faults);
     for document in documents {
@@ -78,6 +80,8 @@ struct Builder<'d, 'f> {
     joins: Vec<join::Joining<'d>>,
     expenses: Vec<Expense>,
     notes: Vec<String>,
+    /// How many were understood.
+    traces: usize,
 }
 
 /// A topic on the way to its plan.
@@ -165,6 +169,9 @@ impl<'d> Builder<'d, '_> {
             }
             self.metrics.push(built);
             self.expenses.push(expense);
+        }
+        for trace in &document.traces {
+            self.trace(pipeline, document, trace);
         }
         let mut emits: BTreeMap<(&str, &str), Vec<Emit>> = BTreeMap::new();
         for (source, emit) in self.emits(first_join) {
@@ -420,13 +427,15 @@ impl<'d> Builder<'d, '_> {
             .iter()
             .filter_map(|document| Some(document.name.as_ref()?.value.clone()))
             .collect();
-        let understood = documents
-            .iter()
-            .flat_map(|document| &document.metrics)
-            .all(|metric| metric.complete);
-        let asked: usize = documents.iter().map(|document| document.metric_names.len()).sum();
-        if self.faults.is_empty() && (!understood || self.metrics.len() != asked || pipelines.len() != documents.len())
-        {
+        let understood = |document: &Document| {
+            document.metrics.iter().all(|metric| metric.complete) && document.traces.iter().all(|trace| trace.complete)
+        };
+        let asked = |names: fn(&Document) -> usize| documents.iter().map(names).sum::<usize>();
+        let whole = documents.iter().all(understood)
+            && self.metrics.len() == asked(|document| document.metric_names.len())
+            && self.traces == asked(|document| document.trace_names.len())
+            && pipelines.len() == documents.len();
+        if self.faults.is_empty() && !whole {
             self.faults
                 .add_without_place("a part of these files was not understood, and no fault was found in it")
                 .help("this is a fault of streamgauge itself: please report it with the files");
@@ -471,6 +480,11 @@ fn compile_label(
         Label::Const(value) => Some(LabelFrom::Const(value.clone())),
         Label::Topic => Some(LabelFrom::Topic),
         Label::Partition => Some(LabelFrom::Partition),
+        Label::Offset => Some(LabelFrom::Offset),
+        Label::Header { name, otherwise } => Some(LabelFrom::Header {
+            name: name.clone(),
+            otherwise: otherwise.clone(),
+        }),
         Label::Field { pointer, otherwise } => {
             alone.field(pointer, place, faults);
             compiler.field(pointer, place, faults).map(|slot| LabelFrom::Field {

@@ -112,6 +112,8 @@ pub fn of_label(label: &Label) -> Json {
         Label::Field { pointer, otherwise } => json!(["field", pointer, otherwise]),
         Label::Topic => json!(["topic"]),
         Label::Partition => json!(["partition"]),
+        Label::Offset => json!(["offset"]),
+        Label::Header { name, otherwise } => json!(["header", name, otherwise]),
         Label::Cel { source, otherwise } => json!(["cel", layout(&source.value.text), otherwise]),
         Label::From { pointer, otherwise } => json!(["from", pointer, otherwise]),
         Label::To { pointer, otherwise } => json!(["to", pointer, otherwise]),

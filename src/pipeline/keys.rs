@@ -12,10 +12,12 @@
 mod join;
 mod metric;
 mod source;
+mod trace;
 
 pub use join::{LATEST, ON, RESPOND};
 pub use metric::{HISTOGRAM, LABEL, METRIC, OBSERVE, OBSERVED, SUM, SUMMED};
 pub use source::{DEFAULTS, PIPELINE, SOURCE, TIME};
+pub use trace::{ATTRIBUTE, SPAN, TRACE};
 
 use super::leaf::Leaf;
 
@@ -100,7 +102,7 @@ const POINTER: Shape = Shape::Leaf(Leaf::Pointer);
 /// Every mapping of the language, outermost first.
 pub static OBJECTS: &[&Object] = &[
     &PIPELINE, &DEFAULTS, &SOURCE, &TIME, &METRIC, &SUM, &SUMMED, &OBSERVE, &OBSERVED, &RESPOND, &ON, &HISTOGRAM,
-    &LABEL, &LATEST,
+    &LABEL, &LATEST, &TRACE, &SPAN, &ATTRIBUTE,
 ];
 
 // === impl Object ===

@@ -18,7 +18,7 @@ use serde_json::{Value as Json, json};
 use crate::engine::time::Span;
 
 use names::{label_name, metric_name, plain_name, pointer, topic, unit};
-pub use spelling::{bound, duration, size, spell_duration, spell_size, spell_start, start};
+pub use spelling::{bound, duration, share, size, spell_duration, spell_size, spell_start, start};
 
 use super::expression;
 use super::node::{Form, Scalar, shorten};
@@ -47,6 +47,9 @@ pub enum Leaf {
     SourceOrAll,
     MetricName,
     LabelName,
+    TraceName,
+    AttributeName,
+    HeaderName,
     Topic,
     Pointer,
     Expression,
@@ -66,6 +69,8 @@ pub enum Leaf {
     },
     /// An upper bound of a bucket.
     Bound,
+    /// From 0 to 1.
+    Share,
     Help,
     /// A label's value: text, number or boolean, taken as it is written.
     LabelValue,
@@ -92,6 +97,9 @@ impl Leaf {
             Leaf::SourceOrAll => "the name of a source or `\"*\"`",
             Leaf::MetricName => "the name of a metric",
             Leaf::LabelName => "the name of a label",
+            Leaf::TraceName => "the name of a trace",
+            Leaf::AttributeName => "the name of an attribute such as `customer.tier`",
+            Leaf::HeaderName => "the name of a header",
             Leaf::Topic => "the name of a topic",
             Leaf::Pointer => "a field such as `/data/channel`",
             Leaf::Expression => "a CEL expression",
@@ -100,6 +108,7 @@ impl Leaf {
             Leaf::Size { .. } => "a size such as `1MiB`",
             Leaf::Integer { .. } => "a whole number",
             Leaf::Bound => "a number",
+            Leaf::Share => "a share such as `0.1`",
             Leaf::Help => "text",
             Leaf::LabelValue => "text, a number or a boolean",
             Leaf::Unit => "a UCUM unit such as `s`, `By` or `{record}`",
@@ -119,7 +128,7 @@ impl Leaf {
                 "-_.",
                 "start with a letter or digit and go on with these or `-`, `_`, `.`",
             ),
-            Leaf::SourceName => plain_name(
+            Leaf::SourceName | Leaf::TraceName => plain_name(
                 text,
                 "-_",
                 "start with a letter or digit and go on with these or `-`, `_`",
@@ -128,6 +137,12 @@ impl Leaf {
             Leaf::SourceOrAll => Leaf::SourceName.check(scalar),
             Leaf::MetricName => metric_name(text),
             Leaf::LabelName => label_name(text),
+            Leaf::AttributeName => plain_name(
+                text,
+                "-_.",
+                "start with a letter or digit and go on with these or `-`, `_`, `.`",
+            ),
+            Leaf::HeaderName => bounded(text, MAX_NAME),
             Leaf::Topic => topic(text),
             Leaf::Pointer => pointer(text),
             Leaf::Expression if expression::is_too_long(text) => Err(refuse(
@@ -148,6 +163,10 @@ impl Leaf {
                     "bounds lie between 0 and 1e12, to a millionth",
                 )),
             },
+            Leaf::Share => match share(text) {
+                Some(_) => Ok(()),
+                None => Err(refuse("this is no share", "a share is a number from 0 to 1")),
+            },
             Leaf::Help => bounded(text, MAX_TEXT),
             Leaf::LabelValue => bounded(text, MAX_TEXT),
             Leaf::Unit => unit(text),
@@ -165,7 +184,7 @@ impl Leaf {
         let fits = match (self, scalar.form) {
             (_, Form::Secret) | (Leaf::LabelValue, _) => true,
             (Leaf::Integer { .. }, form) => form == Form::Integer,
-            (Leaf::Bound, form) => matches!(form, Form::Integer | Form::Number),
+            (Leaf::Bound | Leaf::Share, form) => matches!(form, Form::Integer | Form::Number),
             (_, form) => form == Form::Text,
         };
         if fits {
@@ -185,6 +204,10 @@ impl Leaf {
                 format!("`{shown}` is not {}", self.what()),
                 "write it without quotes, as `2000`",
             ),
+            (Leaf::Share, _) => refuse(
+                format!("`{shown}` is not {}", self.what()),
+                "write a number from 0 to 1 without quotes, as `0.1`",
+            ),
             _ => refuse(
                 format!("`{shown}` is not {}", self.what()),
                 format!("put it into quotes if it is meant: \"{shown}\""),
@@ -195,10 +218,10 @@ impl Leaf {
     /// What JSON Schema can say about it.
     pub fn schema(self) -> Json {
         match self {
-            Leaf::PipelineName => {
+            Leaf::PipelineName | Leaf::AttributeName => {
                 json!({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$", "maxLength": MAX_NAME})
             }
-            Leaf::SourceName => {
+            Leaf::SourceName | Leaf::TraceName => {
                 json!({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*$", "maxLength": MAX_NAME})
             }
             Leaf::SourceOrAll => {
@@ -223,6 +246,8 @@ impl Leaf {
             Leaf::Size { .. } => json!({"type": "string", "pattern": "^[0-9]+(B|KiB|MiB)$"}),
             Leaf::Integer { least, most } => json!({"type": "integer", "minimum": least, "maximum": most}),
             Leaf::Bound => json!({"type": "number", "minimum": 0, "maximum": MAX_BOUND}),
+            Leaf::Share => json!({"type": "number", "minimum": 0, "maximum": 1}),
+            Leaf::HeaderName => json!({"type": "string", "minLength": 1, "maxLength": MAX_NAME}),
             Leaf::Help => json!({"type": "string", "minLength": 1, "maxLength": MAX_TEXT}),
             Leaf::LabelValue => json!({"type": ["string", "number", "boolean"], "minLength": 1, "maxLength": MAX_TEXT}),
             Leaf::Unit => {
@@ -242,6 +267,7 @@ impl Leaf {
             Leaf::Duration { least, most } => Some(format!("{} to {}", spell_duration(least), spell_duration(most))),
             Leaf::Size { least, most } => Some(format!("{} to {}", spell_size(least), spell_size(most))),
             Leaf::Integer { least, most } => Some(format!("{least} to {most}")),
+            Leaf::Share => Some("0 to 1".to_owned()),
             _ => None,
         }
     }

@@ -7,6 +7,8 @@
 //! - a setting remembers where it was said: at the source or metric, in `defaults`, or by nobody (then at the name);
 //! - a default that is written in the table in words (`the record's timestamp`) is made here.
 
+mod trace;
+
 use crate::engine::plan::{self, Start, TimeFormat};
 use crate::engine::time::Span;
 
@@ -14,6 +16,7 @@ use super::fault::Place;
 use super::keys::{DEFAULTS, HISTOGRAM, LATEST, Needed, RESPOND, TIME};
 use super::leaf;
 use super::node::{Entry, Form, Node, Value};
+pub use trace::{SpanOf, Trace};
 
 /// A value and where it was said.
 #[derive(Clone, Debug)]
@@ -32,6 +35,9 @@ pub struct Document {
     /// Every name under `metrics`, also of those that could not be read.
     pub metric_names: Vec<Said<String>>,
     pub metrics: Vec<Metric>,
+    /// Every name under `traces`, also of those that could not be read.
+    pub trace_names: Vec<Said<String>>,
+    pub traces: Vec<Trace>,
 }
 
 #[derive(Debug)]
@@ -135,8 +141,14 @@ pub enum Label {
     },
     Topic,
     Partition,
+    /// Of spans only; no file says it.
+    Offset,
     Cel {
         source: Said<Text>,
+        otherwise: Option<String>,
+    },
+    Header {
+        name: String,
         otherwise: Option<String>,
     },
     /// A field of the request.
@@ -176,6 +188,8 @@ pub fn document(node: &Node) -> Document {
             .iter()
             .filter_map(|entry| metric(entry, defaults))
             .collect(),
+        trace_names: entries("traces").iter().map(name).collect(),
+        traces: entries("traces").iter().filter_map(trace::trace).collect(),
     }
 }
 
@@ -434,6 +448,9 @@ fn label(node: &Node) -> Option<Label> {
             source: compiled(source)?,
             otherwise,
         });
+    }
+    if let Some(name) = pointer("header") {
+        return Some(Label::Header { name, otherwise });
     }
     match node.get("record")?.text()? {
         "topic" => Some(Label::Topic),

@@ -171,3 +171,42 @@ fn changelogs_are_restored_side_by_side_up_to_the_high_watermark() {
     assert_eq!(read_all(&mut log, &empty), (Vec::new(), 0));
     log.restore_stop(&odd);
 }
+
+#[test]
+fn headers_are_there_for_those_who_ask_and_the_last_of_a_name_counts() {
+    use rdkafka::message::{Header, OwnedHeaders};
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    let server = broker();
+    server.create_topic("headers.in", 1, &[]);
+    let writer: BaseProducer = server.client().create().expect("a producer");
+    let all = [
+        ("traceparent", Some(&b"old"[..])),
+        ("traceparent", Some(b"new")),
+        ("bytes", Some(b"\xff\x00")),
+        ("null", None),
+    ];
+    let headers = all.into_iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+        headers.insert(Header { key, value })
+    });
+    for headers in [headers, OwnedHeaders::new()] {
+        let record = BaseRecord::<[u8], [u8]>::to("headers.in").payload(b"value");
+        writer.send(record.headers(headers)).expect("there is room");
+    }
+    writer.flush(LONG).expect("the broker takes them");
+    let cluster = cluster(&server);
+    let mut member = joined(&cluster, "headers", None, "headers-1", &["headers.in"]);
+    member.until("it has its partition", |member| member.owned.len() == 1);
+    let deadline = Instant::now() + LONG;
+    let mut found = Vec::new();
+    while found.len() < 2 {
+        let mut sink = |_: &str, _: u32, record: streamgauge::engine::task::Record<'_>| {
+            let of = |name: &str| record.headers.last(name).map(<[u8]>::to_vec);
+            found.push(["traceparent", "bytes", "null", "Traceparent"].map(of));
+            true
+        };
+        until_answered(|| member.log.poll(Duration::from_millis(20), 500, &mut sink));
+        assert!(Instant::now() < deadline, "nothing is delivered");
+    }
+    let expected = [Some(b"new".to_vec()), Some(b"\xff\x00".to_vec()), None, None];
+    assert_eq!(found, [expected, [None, None, None, None]]);
+}

@@ -36,6 +36,8 @@ sources:
 metrics:
   orders_total: { count: orders, labels: { kind: /kind } }
   order_seconds: { respond: { from: orders, to: answers, on: /id, within: 1m } }
+traces:
+  orders: { of: order_seconds }
 "#;
 
 fn pipeline(folder: &Path) -> PathBuf {

@@ -17,7 +17,7 @@ use crate::cli::workers::{self, Running};
 use crate::engine::task::Stage;
 use crate::export::outbox::{self, OutboxConfig};
 use crate::export::sender::Sender;
-use crate::export::settings::Settings;
+use crate::export::settings::{Settings, Signal};
 use crate::export::stats::ExportStats;
 use crate::runtime::Stop;
 use crate::runtime::log::{ClientOptions, Connect};
@@ -180,6 +180,7 @@ fn run_export(application: &Application, client: &ClientOptions, export: &Export
         .map_err(|error| Stop::Failed(error.to_string()))?;
     let config = OutboxConfig {
         application: application.id.clone(),
+        signal: Signal::Metrics,
         outbox_topic: application.outbox(),
         dead_letter_topic: application.dead_letters(),
         dead_letter_partitions: crate::cli::application::DEAD_LETTER_PARTITIONS,

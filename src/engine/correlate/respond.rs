@@ -215,7 +215,8 @@ fn finish(
     };
     let verdict = spans.add(journeys, &journey, carried);
     if let Some(metric) = journeys.counted {
-        let labels = [verdict.outcome, verdict.sampled].map(|value| JoinedLabel::Const(value.to_owned()));
+        let labels = [journeys.name.as_str(), verdict.outcome, verdict.sampled]
+            .map(|value| JoinedLabel::Const(value.to_owned()));
         let at = end.max(request.0);
         shown.add(metric, &labels, |_| None, at, Amount::Things(1));
     }

@@ -150,7 +150,7 @@ fn plan() -> Plan {
                 &["priority", "channel", "region"],
             ),
             metric(LATE_VALUES, "late values", Kind::Count, &["join", "side"]),
-            metric(JOURNEYS, "journeys", Kind::Count, &["outcome", "sampled"]),
+            metric(JOURNEYS, "journeys", Kind::Count, &["trace", "outcome", "sampled"]),
         ],
         topics: TOPICS.iter().map(|name| topic(name)).collect(),
         joins: vec![
@@ -183,6 +183,7 @@ fn journeys() -> Journeys {
         attributes,
     };
     Journeys {
+        name: "conversations".into(),
         pipeline: 0,
         sampling: Sampling {
             threshold: 0,
@@ -290,6 +291,7 @@ fn give(task: &mut CorrelateTask, offset: i64, batches: Vec<Batch>) -> Result<()
         key: None,
         value: Some(&value),
         stamp: Stamp::None,
+        headers: &(),
     }))
 }
 

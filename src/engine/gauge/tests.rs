@@ -143,6 +143,7 @@ fn after(task: &mut dyn Task, offset: i64, seconds: i64, batches: &[Batch]) -> R
         key: None,
         value: Some(&value),
         stamp: Stamp::None,
+        headers: &(),
     }))?;
     Ok(task.seal())
 }

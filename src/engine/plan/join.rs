@@ -130,8 +130,11 @@ pub struct Emit {
     pub join: JoinIx,
     pub side: Side,
     pub key: KeyFrom,
-    /// What the other side, or the metrics, need of it.
+    /// What the other side, the metrics or the spans need of it.
     pub carries: Vec<LabelFrom>,
+    /// How many of these are labels, without which the record is malformed. The others are of spans, and empty where the
+    /// record does not have them.
+    pub labels: usize,
     /// What an asking record adds to its metric; of no meaning on other sides.
     pub value: ValueFrom,
     /// A count, with the labels `join` and `reason`, of records that have no part in the join for want of a key.
@@ -186,6 +189,11 @@ impl Join {
     /// What the join's tasks are called as sources of a gauge. No topic has such a name.
     pub fn edge(&self) -> String {
         format!("join/{:016x}", self.definition.0)
+    }
+
+    /// Whether its conversations become spans.
+    pub fn is_traced(&self) -> bool {
+        matches!(&self.operator, Operator::Respond(respond) if respond.journeys.is_some())
     }
 
     /// What a side is called in labels.
@@ -258,8 +266,7 @@ impl Plan {
 
     /// Whether any conversation becomes spans.
     pub fn traces(&self) -> bool {
-        let traced = |join: &Join| matches!(&join.operator, Operator::Respond(respond) if respond.journeys.is_some());
-        self.joins.iter().any(traced)
+        self.joins.iter().any(Join::is_traced)
     }
 
     /// Whether records of this topic, an index into [`Plan::topics`], take part in a join.

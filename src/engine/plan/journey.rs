@@ -9,6 +9,8 @@ use crate::engine::time::Span;
 /// The traces of one [`super::Respond`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Journeys {
+    /// For people, and a label of what is counted about them.
+    pub name: String,
     /// Index into [`super::Plan::pipelines`].
     pub pipeline: usize,
     pub sampling: Sampling,
@@ -20,11 +22,12 @@ pub struct Journeys {
     pub children: Vec<SpanFrom>,
     /// A carried value of the response that says, where it is not empty, why it failed.
     pub failure: Option<usize>,
-    /// A count of journeys by `outcome` (answered, failed, unanswered) and `sampled` (sampled, kept, dropped).
+    /// A count of journeys by `trace` (their name), `outcome` (answered, failed, unanswered) and `sampled` (sampled, kept,
+    /// dropped).
     pub counted: Option<MetricIx>,
 }
 
-/// Which journeys leave.
+/// Which journeys leave. An OpenTelemetry sampler of the same probability, wherever it is, decides the same of a trace id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sampling {
     /// W3C and OpenTelemetry: the journeys whose last 56 bits of the trace id are not below it. Zero takes all.
@@ -53,4 +56,39 @@ pub enum AttributeFrom {
     Text(usize),
     /// The same, as a whole number; anything else is no attribute.
     Number(usize),
+}
+
+// === impl Sampling ===
+
+impl Sampling {
+    /// Sampled by none: one above the highest trace id's last 56 bits.
+    const NONE: u64 = 1 << 56;
+
+    /// The threshold that takes this share, from 0 to 1, of all trace ids.
+    pub fn threshold_of(share: f64) -> u64 {
+        ((1.0 - share.clamp(0.0, 1.0)) * Self::NONE as f64).round() as u64
+    }
+
+    /// The share of all trace ids that the threshold takes.
+    pub fn share(&self) -> f64 {
+        1.0 - self.threshold as f64 / Self::NONE as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_a_threshold_of_56_bits() {
+        let of = Sampling::threshold_of;
+        assert_eq!([of(1.0), of(0.5), of(0.25), of(0.0)], [0, 1 << 55, 3 << 54, 1 << 56]);
+        for share in [0.0, 0.1, 0.5, 1.0] {
+            let sampling = Sampling {
+                threshold: of(share),
+                slow: None,
+            };
+            assert!((sampling.share() - share).abs() < 1e-12);
+        }
+    }
 }

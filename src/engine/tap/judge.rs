@@ -35,8 +35,6 @@ pub(super) struct Judge {
     topic: String,
     /// In decimal.
     partition: String,
-    /// Of the record at hand.
-    offset: i64,
     fields: Fields<'static>,
     scratch: Scratch,
     /// A label's value that had to be made.
@@ -99,7 +97,6 @@ impl Judge {
         Self {
             topic: topic.to_owned(),
             partition: partition.to_string(),
-            offset: 0,
             fields: Fields::new(),
             scratch: Scratch::default(),
             text: Vec::new(),
@@ -190,7 +187,6 @@ impl Judge {
         self.keys.clear();
         self.staged.clear();
         self.keyed.clear();
-        self.offset = record.offset;
         let mut outcome = Outcome::Filtered;
         let mut emits = 0;
         for source in &topic.sources {
@@ -215,7 +211,7 @@ impl Judge {
                 };
                 let start = self.keys.len();
                 for (index, label) in recipe.labels.iter().enumerate() {
-                    if let Err(problem) = self.label(label, fields) {
+                    if let Err(problem) = self.label(label, record, fields) {
                         let name = metric.labels.get(index).map_or("", String::as_str);
                         return Err(Refusal::malformed(format!(
                             "label `{name}` of metric `{}`: {problem}",
@@ -242,14 +238,14 @@ impl Judge {
 
     /// Appends one label's value to the keys; the error says what is wrong with it.
     #[inline]
-    fn label(&mut self, label: &LabelFrom, fields: &Fields<'_>) -> Result<(), String> {
+    fn label(&mut self, label: &LabelFrom, record: &Record<'_>, fields: &Fields<'_>) -> Result<(), String> {
         let keys = &mut self.keys;
         let (otherwise, what) = match label {
             LabelFrom::Const(value) => return push(keys, value.as_bytes(), || "the constant".to_owned()),
             LabelFrom::Topic => return push(keys, self.topic.as_bytes(), || "the topic's name".to_owned()),
             LabelFrom::Offset => {
                 self.text.clear();
-                push_decimal(&mut self.text, self.offset);
+                push_decimal(&mut self.text, record.offset);
                 return push(keys, &self.text, || "the offset".to_owned());
             }
             LabelFrom::Partition => return push(keys, self.partition.as_bytes(), || "the partition".to_owned()),
@@ -275,6 +271,11 @@ impl Judge {
                 Value::Null => (otherwise, Wrong::Field(pointer, "is null")),
                 Value::Array(_) => return Err(Wrong::Field(pointer, "is an array").into()),
                 Value::Object(_) => return Err(Wrong::Field(pointer, "is an object").into()),
+            },
+            LabelFrom::Header { name, otherwise } => match record.headers.last(name).map(std::str::from_utf8) {
+                Some(Ok(value)) => return push(keys, value.as_bytes(), || header(name)),
+                Some(Err(_)) => (otherwise, Wrong::Header(name, "is not UTF-8")),
+                None => (otherwise, Wrong::Header(name, "is missing")),
             },
             LabelFrom::Expr { expr, otherwise } => {
                 self.text.clear();
@@ -309,6 +310,7 @@ fn push_decimal(to: &mut Vec<u8>, offset: i64) {
 /// Why a label has no value.
 enum Wrong<'l> {
     Field(&'l str, &'static str),
+    Header(&'l str, &'static str),
     Expr(&'l str, String),
 }
 
@@ -316,6 +318,7 @@ impl From<Wrong<'_>> for String {
     fn from(wrong: Wrong<'_>) -> String {
         match wrong {
             Wrong::Field(pointer, problem) => format!("{} {problem}", field(pointer)),
+            Wrong::Header(name, problem) => format!("{} {problem}", header(name)),
             Wrong::Expr(source, problem) => format!("`{source}` {problem}"),
         }
     }
@@ -323,6 +326,10 @@ impl From<Wrong<'_>> for String {
 
 fn field(pointer: &str) -> String {
     format!("field `{pointer}`")
+}
+
+fn header(name: &str) -> String {
+    format!("header `{name}`")
 }
 
 #[inline]

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use crate::pipeline::fault::{Faults, Place};
 use crate::pipeline::read::{Document, Source};
 
-/// Names of pipelines and of metrics are unique among everything that a process runs.
+/// Names of pipelines, of metrics and of traces are unique among everything that a process runs.
 pub fn names(documents: &[Document], faults: &mut Faults) {
     let mut pipelines: BTreeMap<&str, &Place> = BTreeMap::new();
     let mut metrics: BTreeMap<&str, &Place> = BTreeMap::new();
+    let mut traces: BTreeMap<&str, &Place> = BTreeMap::new();
     for document in documents {
         if let Some(name) = &document.name {
             match pipelines.get(name.value.as_str()) {
@@ -29,6 +30,17 @@ pub fn names(documents: &[Document], faults: &mut Faults) {
                         .add(&name.place, format!("the metric `{}` was there before", name.value))
                         .and(first, "first here")
                         .help("a metric belongs to one pipeline; count a list of sources, or choose another name");
+                }
+            }
+        }
+        for name in &document.trace_names {
+            match traces.get(name.value.as_str()) {
+                None => drop(traces.insert(&name.value, &name.place)),
+                Some(first) => {
+                    faults
+                        .add(&name.place, format!("the trace `{}` was there before", name.value))
+                        .and(first, "first here")
+                        .help("choose another name: how many conversations were traced is counted under it");
                 }
             }
         }

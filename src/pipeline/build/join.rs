@@ -6,7 +6,8 @@
 //!
 //! Edges:
 //! - a metric that looks values up is filled by its join alone: each record asks once, so all of its look-ups are one;
-//! - what joins cannot take is counted in two metrics of ours, which belong to the first pipeline and hold all joins;
+//! - what joins cannot take is counted in two metrics of ours, which belong to the first pipeline and hold all joins; so
+//!   are traces in a third;
 //! - what a label says of a record that is not there is its `else`, or `unknown`.
 
 use serde_json::{Value as Json, json};
@@ -31,20 +32,25 @@ const UNKNOWN: &str = "unknown";
 /// Names that no pipeline can give.
 const UNKEYED_TOTAL: &str = "streamgauge_join_unkeyed_records_total";
 const LATE_TOTAL: &str = "streamgauge_join_late_records_total";
+const JOURNEYS_TOTAL: &str = "streamgauge_journeys_total";
 
 /// A join on its way to the plan.
 pub struct Joining<'d> {
     identity: String,
     name: String,
-    sides: Vec<Carrying<'d>>,
-    operator: Operator,
+    pub(super) sides: Vec<Carrying<'d>>,
+    pub(super) operator: Operator,
+    /// Where the file asks for its traces.
+    pub(super) traced: Option<Place>,
 }
 
 /// One side of it.
-struct Carrying<'d> {
-    sources: Vec<&'d Source>,
-    key: Said<String>,
+pub(super) struct Carrying<'d> {
+    pub sources: Vec<&'d Source>,
+    pub key: Said<String>,
     carries: Vec<(Place, Label)>,
+    /// What is carried from there on is only for spans.
+    labels: usize,
     value: Option<read::Said<read::Measured>>,
 }
 
@@ -69,17 +75,24 @@ enum Fill {
 // === impl Carrying ===
 
 impl<'d> Carrying<'d> {
-    fn new(sources: Vec<&'d Source>, key: &Said<String>) -> Self {
+    pub(super) fn new(sources: Vec<&'d Source>, key: &Said<String>) -> Self {
         Self {
             sources,
             key: key.clone(),
             carries: Vec::new(),
+            labels: 0,
             value: None,
         }
     }
 
-    /// The place of this label among what is carried.
+    /// The place of this label among what is carried. All labels come before everything that is only for spans.
     fn carry(&mut self, place: &Place, label: Label) -> usize {
+        let index = self.carry_for_spans(place, label);
+        self.labels = self.labels.max(index + 1);
+        index
+    }
+
+    pub(super) fn carry_for_spans(&mut self, place: &Place, label: Label) -> usize {
         let identity = definition::of_label(&label);
         let known = self
             .carries
@@ -163,6 +176,7 @@ impl<'d> Builder<'d, '_> {
                 Carrying::new(vec![from], &respond.on[0]),
                 Carrying::new(vec![to], &respond.on[1]),
             ],
+            traced: None,
             operator: Operator::Respond(Respond {
                 within: respond.within,
                 forget: respond.forget,
@@ -280,6 +294,7 @@ impl<'d> Builder<'d, '_> {
             identity: identity.to_string(),
             name: format!("latest {} on {}", source.name.value, first.on.value),
             sides: vec![Carrying::new(vec![source], &first.on)],
+            traced: None,
             operator: Operator::Latest(Latest {
                 within: first.within,
                 asks: Vec::new(),
@@ -425,53 +440,75 @@ impl<'d> Builder<'d, '_> {
                 pointer: pointer.clone(),
             },
             carries: carries.into_iter().collect::<Option<Vec<_>>>()?,
+            labels: carrying.labels,
             value: value?,
             unkeyed: None,
         })
     }
 }
 
-/// Adds the counts of what joins could not take, where there are any joins.
+/// Adds the counts of what joins could not take, where there are any joins, and of traces where there are any.
 pub fn count_the_rest(plan: &mut Plan) {
     if plan.joins.is_empty() {
         return;
     }
-    let mut topics: Vec<usize> = plan.joins.iter().flat_map(|join| join.topics.clone()).collect();
-    topics.sort_unstable();
-    topics.dedup();
-    let first = plan.metrics.len();
-    for (name, help, label) in [
-        (
-            UNKEYED_TOTAL,
-            "Records that had no part in a join, by what was wrong with their key or value",
-            "reason",
-        ),
-        (
-            LATE_TOTAL,
-            "Records that came behind what a join had decided, and decided nothing",
-            "side",
-        ),
-    ] {
-        plan.metrics.push(plan::Metric {
-            name: name.to_owned(),
-            pipeline: 0,
-            definition: DefinitionHash(xxh3_64(json!([1, name, "join", label]).to_string().as_bytes())),
-            help: help.to_owned(),
-            unit: "{record}".to_owned(),
-            kind: Kind::Count,
-            labels: vec!["join".to_owned(), label.to_owned()],
-            window: WindowSize::DEFAULT,
-            max_series: 2_000,
-            topics: topics.clone(),
-        });
-    }
+    let of_all = topics_of(plan, |_| true);
+    let help = "Records that had no part in a join, by what was wrong with their key or value";
+    let unkeyed = own_count(
+        plan,
+        UNKEYED_TOTAL,
+        help,
+        "{record}",
+        &["join", "reason"],
+        of_all.clone(),
+    );
+    let help = "Records that came behind what a join had decided, and decided nothing";
+    let late = own_count(plan, LATE_TOTAL, help, "{record}", &["join", "side"], of_all);
+    let journeys = plan.traces().then(|| {
+        let topics = topics_of(plan, plan::Join::is_traced);
+        let help = "Conversations that are over, by how they ended and whether their spans leave";
+        let labels = ["trace", "outcome", "sampled"];
+        own_count(plan, JOURNEYS_TOTAL, help, "{trace}", &labels, topics)
+    });
     for join in &mut plan.joins {
-        join.late = Some(MetricIx(first + 1));
+        join.late = Some(late);
+        if let Operator::Respond(Respond {
+            journeys: Some(traced), ..
+        }) = &mut join.operator
+        {
+            traced.counted = journeys;
+        }
     }
     let sources = plan.topics.iter_mut().flat_map(|topic| &mut topic.sources);
     for emit in sources.flat_map(|source| &mut source.emits) {
-        emit.unkeyed = Some(MetricIx(first));
+        emit.unkeyed = Some(unkeyed);
     }
+}
+
+fn topics_of(plan: &Plan, of: impl Fn(&plan::Join) -> bool) -> Vec<usize> {
+    let joins = plan.joins.iter().filter(|join| of(join));
+    let mut topics: Vec<usize> = joins.flat_map(|join| join.topics.clone()).collect();
+    topics.sort_unstable();
+    topics.dedup();
+    topics
+}
+
+/// A count of ours, as a metric of the first pipeline.
+fn own_count(plan: &mut Plan, name: &str, help: &str, unit: &str, labels: &[&str], topics: Vec<usize>) -> MetricIx {
+    let text = json!([1, name, labels]).to_string();
+    plan.metrics.push(plan::Metric {
+        name: name.to_owned(),
+        pipeline: 0,
+        definition: DefinitionHash(xxh3_64(text.as_bytes())),
+        help: help.to_owned(),
+        unit: unit.to_owned(),
+        kind: Kind::Count,
+        labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+        window: WindowSize::DEFAULT,
+        max_series: 2_000,
+        topics,
+    });
+    MetricIx(plan.metrics.len() - 1)
 }
 
 // === impl Joining ===
@@ -479,13 +516,19 @@ pub fn count_the_rest(plan: &mut Plan) {
 impl Joining<'_> {
     /// As the plan has it; `position` finds a topic's place among all.
     pub fn finish(self, position: impl Fn(&str) -> Option<usize>) -> plan::Join {
-        let sides = self.sides.iter().map(|side| {
+        let sides = self.sides.iter().enumerate().map(|(number, side)| {
             let carries: Vec<Json> = side
                 .carries
                 .iter()
                 .map(|(_, label)| definition::of_label(label))
                 .collect();
-            json!([side.key.value, carries])
+            let mut layout = vec![json!(side.key.value), json!(carries)];
+            if matches!(self.operator, Operator::Respond(_)) && number > usize::from(Side::RESPONSE.0) {
+                // Steps are no part of the identity.
+                let sources = side.sources.iter();
+                layout.extend(sources.map(|source| definition::of_source(source, Condition::Counts)));
+            }
+            Json::Array(layout)
         });
         let layout: Vec<Json> = sides.collect();
         let text = json!([1, self.identity, layout]).to_string();

@@ -235,39 +235,60 @@ pub static HISTOGRAM: Object = Object {
     later: &[],
 };
 
+/// Keys of labels and attributes alike.
+pub(super) const FIELD: Key = Key {
+    name: "field",
+    shape: POINTER,
+    needed: Needed::Otherwise(""),
+    about: "A field with text, a number or a boolean.",
+    example: "/data/ticket_data/priority",
+};
+pub(super) const CONST: Key = Key {
+    name: "const",
+    shape: Shape::Leaf(Leaf::LabelValue),
+    needed: Needed::Otherwise(""),
+    about: "The same value for every record.",
+    example: "unknown",
+};
+pub(super) const RECORD: Key = Key {
+    name: "record",
+    shape: Shape::Word(&["topic", "partition"]),
+    needed: Needed::Otherwise(""),
+    about: "The record's own topic or partition.",
+    example: "topic",
+};
+pub(super) const CEL: Key = Key {
+    name: "cel",
+    shape: Shape::Leaf(Leaf::Expression),
+    needed: Needed::Otherwise(""),
+    about: "A computed value, in CEL over the fields of the record's JSON.",
+    example: "'data.total > 100 ? \"large\" : \"small\"'",
+};
+pub(super) const HEADER: Key = Key {
+    name: "header",
+    shape: Shape::Leaf(Leaf::HeaderName),
+    needed: Needed::Otherwise(""),
+    about: "The last header of this name, where it is UTF-8.",
+    example: "tenant",
+};
+pub(super) const ELSE: Key = Key {
+    name: "else",
+    shape: Shape::Leaf(Leaf::LabelValue),
+    needed: Needed::Otherwise("the record is malformed; `unknown` for `latest`"),
+    about: "The value where the field or header is missing, the field is null, the expression gives null, or nothing is found.",
+    example: "unknown",
+};
+
 pub static LABEL: Object = Object {
     name: "label",
     called: "a label",
-    about: "The long form of a label: exactly one of `field`, `const`, `record`, `cel`, `from`, `to` and `latest`. A computed value must be text, a number or a boolean.",
+    about: "The long form of a label: exactly one of `field`, `const`, `record`, `cel`, `header`, `from`, `to` and `latest`. A computed value must be text, a number or a boolean.",
     keys: &[
-        Key {
-            name: "field",
-            shape: POINTER,
-            needed: Needed::Otherwise(""),
-            about: "A field with text, a number or a boolean.",
-            example: "/data/ticket_data/priority",
-        },
-        Key {
-            name: "const",
-            shape: Shape::Leaf(Leaf::LabelValue),
-            needed: Needed::Otherwise(""),
-            about: "The same value for every record.",
-            example: "unknown",
-        },
-        Key {
-            name: "record",
-            shape: Shape::Word(&["topic", "partition"]),
-            needed: Needed::Otherwise(""),
-            about: "The record's own topic or partition.",
-            example: "topic",
-        },
-        Key {
-            name: "cel",
-            shape: Shape::Leaf(Leaf::Expression),
-            needed: Needed::Otherwise(""),
-            about: "A computed value, in CEL over the fields of the record's JSON.",
-            example: "'data.total > 100 ? \"large\" : \"small\"'",
-        },
+        FIELD,
+        CONST,
+        RECORD,
+        CEL,
+        HEADER,
         Key {
             name: "from",
             shape: POINTER,
@@ -289,16 +310,10 @@ pub static LABEL: Object = Object {
             about: "A value that another source brings, by key.",
             example: "{ of: normalized, take: /data/channel, on: /data/customer_id, equals: /data/ticket_data/customer_id }",
         },
-        Key {
-            name: "else",
-            shape: Shape::Leaf(Leaf::LabelValue),
-            needed: Needed::Otherwise("the record is malformed; `unknown` for `latest`"),
-            about: "The value where the field is missing or null, the expression gives null, or nothing is found.",
-            example: "unknown",
-        },
+        ELSE,
     ],
     rules: &[
-        Rule::ExactlyOne(&["field", "const", "record", "cel", "from", "to", "latest"]),
+        Rule::ExactlyOne(&["field", "const", "record", "cel", "header", "from", "to", "latest"]),
         Rule::NotBoth("else", "const", "a constant is always there"),
         Rule::NotBoth("else", "record", "a record always has it"),
     ],

@@ -1,6 +1,6 @@
 //! The keys of a pipeline, of its defaults and of its sources.
 
-use super::{Key, Later, METRIC, Needed, Object, POINTER, Shape};
+use super::{Key, Later, METRIC, Needed, Object, POINTER, Shape, TRACE};
 use crate::engine::time::Span;
 use crate::pipeline::leaf::Leaf;
 
@@ -76,6 +76,18 @@ pub static PIPELINE: Object = Object {
             about: "The metrics by their names, which are unique among all pipelines of a process. A metric ends in Prometheus under exactly this name.",
             example: "{ messages_total: { count: raw } }",
         },
+        Key {
+            name: "traces",
+            shape: Shape::Map {
+                key: Leaf::TraceName,
+                value: &Shape::Object(&TRACE),
+                least: 0,
+                most: 100,
+            },
+            needed: Needed::Otherwise("no traces"),
+            about: "Conversations that become traces, by names that are unique among all pipelines of a process.",
+            example: "{ conversations: { of: response_time_seconds } }",
+        },
     ],
     rules: &[],
     later: &[
@@ -86,10 +98,6 @@ pub static PIPELINE: Object = Object {
         Later {
             key: "alerts",
             would: "sends notifications",
-        },
-        Later {
-            key: "traces",
-            would: "makes spans",
         },
     ],
 };

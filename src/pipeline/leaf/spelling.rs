@@ -71,6 +71,12 @@ pub fn spell_start(start: Start) -> String {
     }
 }
 
+/// A number from 0 to 1.
+pub fn share(text: &str) -> Option<f64> {
+    let share = text.parse::<f64>().ok();
+    share.filter(|share| (0.0..=1.0).contains(share))
+}
+
 /// A bucket's bound in millionths.
 pub fn bound(text: &str) -> Option<i64> {
     let value = text

@@ -157,7 +157,9 @@ fn a_conversation_is_a_root_with_a_child_for_each_record_up_to_the_response() {
         Some(StatusCode::Ok as i32)
     );
     assert_eq!(root.trace_state, "ot=th:0");
-    let ended = |outcome: &str, sampled: &str| BTreeMap::from([(vec![outcome.to_owned(), sampled.to_owned()], 1)]);
+    let ended = |outcome: &str, sampled: &str| {
+        BTreeMap::from([(["conversations", outcome, sampled].map(str::to_owned).to_vec(), 1)])
+    };
     assert_eq!(totals(&output, JOURNEYS), ended("answered", "sampled"));
 }
 
@@ -255,7 +257,7 @@ fn sampling_is_by_the_trace_id_and_what_is_slow_failed_or_unanswered_leaves_anyw
     let output = after(&mut task, &records, 100);
     let totals = totals(&output, JOURNEYS);
     let count = |outcome: &str, sampled: &str| {
-        let labels = vec![outcome.to_owned(), sampled.to_owned()];
+        let labels = ["conversations", outcome, sampled].map(str::to_owned).to_vec();
         totals.get(&labels).copied().unwrap_or(0)
     };
     for outcome in ["unanswered", "failed"] {

@@ -70,7 +70,7 @@ fn converse(events: &[&Said], steps: &[i64], found: &mut Found) {
         let Some(other) = other else {
             if first.topic == NORMALIZED {
                 found.add(UNANSWERED, &[&first.text, "none"], bound, 1);
-                found.add(JOURNEYS, &["unanswered", "sampled"], bound, 1);
+                found.add(JOURNEYS, &["conversations", "unanswered", "sampled"], bound, 1);
                 let steps = steps.iter().filter(|step| (first.time..=bound).contains(step));
                 found.1.push((first.time, bound, 1 + steps.count()));
             } else {
@@ -97,7 +97,7 @@ fn converse(events: &[&Said], steps: &[i64], found: &mut Found) {
             }
             other
         };
-        found.add(JOURNEYS, &["answered", "sampled"], other.time, 1);
+        found.add(JOURNEYS, &["conversations", "answered", "sampled"], other.time, 1);
         rest = &after[same + 1..];
         let known_until = other.time + FORGET.as_micros();
         while let Some((next, after)) = rest.split_first().filter(|(next, _)| next.time <= known_until) {

@@ -153,6 +153,7 @@ impl World {
             key: None,
             value: Some(value),
             stamp: Stamp::None,
+            headers: &(),
         };
         owner.task.accept(Input::Record(record)).expect("the record is taken");
         owner.next += 1;

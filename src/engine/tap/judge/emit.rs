@@ -1,6 +1,8 @@
 //! What a record sends to joins.
 //!
 //! Rule: as with metrics, everything is staged first: a record that turns out malformed sends nothing.
+//!
+//! Edges: what only spans would say never makes a record malformed: where it cannot be had it is empty.
 
 use super::{Amount, Judge, Refusal, Staged, StagedKeyed, amount};
 use crate::engine::keyed::KeyHash;
@@ -30,8 +32,14 @@ impl Judge {
             Err(reason) => return Ok(Err(reason)),
         };
         let start = self.keys.len();
-        for label in &emit.carries {
-            if let Err(problem) = self.label(label, fields) {
+        for (number, label) in emit.carries.iter().enumerate() {
+            let before = self.keys.len();
+            if let Err(problem) = self.label(label, record, fields) {
+                if number >= emit.labels {
+                    self.keys.truncate(before);
+                    push_value(&mut self.keys, b"");
+                    continue;
+                }
                 self.keys.truncate(start);
                 if join.is_looked_up(emit.side) {
                     return Ok(Err("no value"));

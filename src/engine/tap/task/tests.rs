@@ -166,6 +166,7 @@ fn give(task: &mut TapTask, offset: i64, value: &str) {
         key: Some(b"key"),
         value: Some(value.as_bytes()),
         stamp: Stamp::Created(wall(0)),
+        headers: &(),
     };
     task.accept(Input::Record(record)).expect("the record is taken");
 }

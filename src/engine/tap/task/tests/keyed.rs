@@ -5,6 +5,7 @@ use crate::engine::keyed::{KeyHash, KeyedRecord, Packed};
 use crate::engine::plan::{
     Ask, Emit, Join, JoinIx, JoinedLabel, KeyFrom, Latest, MAX_KEY_BYTES, Operator, Respond, Side,
 };
+use crate::engine::task::Headers;
 
 const RESPOND: u64 = 0xa;
 const LATEST: u64 = 0xb;
@@ -13,7 +14,7 @@ const TICKETS: u64 = 22;
 
 /// One topic that asks, answers and is asked: each record is a request by `id`, a value by `customer` (its channel), and
 /// asks for the channel of `customer`. All are counted.
-fn joined() -> Arc<Plan> {
+fn joined() -> Plan {
     let mut builder = ProjectionBuilder::new();
     let mut want = |pointer: &str| builder.want(&Pointer::parse(pointer).expect("a pointer"));
     let (time, id, customer, channel, priority) = (
@@ -32,10 +33,11 @@ fn joined() -> Arc<Plan> {
         pointer: pointer.into(),
         otherwise: otherwise.map(str::to_owned),
     };
-    let emit = |join, side, key, carries| Emit {
+    let emit = |join, side, key, carries: Vec<LabelFrom>| Emit {
         join: JoinIx(join),
         side,
         key,
+        labels: carries.len(),
         carries,
         value: ValueFrom::One,
         unkeyed: Some(MetricIx(0)),
@@ -88,7 +90,7 @@ fn joined() -> Arc<Plan> {
         }],
     };
     let base = plan();
-    Arc::new(Plan {
+    Plan {
         pipelines: vec!["support".into()],
         metrics: vec![
             metric("unkeyed_total", Kind::Count, &["join", "reason"], UNKEYED),
@@ -113,12 +115,16 @@ fn joined() -> Arc<Plan> {
             join(RESPOND, Operator::Respond(respond)),
             join(LATEST, Operator::Latest(latest)),
         ],
-    })
+    }
 }
 
 fn task() -> TapTask {
+    task_of(joined())
+}
+
+fn task_of(plan: Plan) -> TapTask {
     let at = Open::Fresh { start: 0, topic_id: ID };
-    let mut task = TapTask::open(&joined(), PARTITIONS, TOPIC, 4, at).expect("opens");
+    let mut task = TapTask::open(&Arc::new(plan), PARTITIONS, TOPIC, 4, at).expect("opens");
     task.accept(Input::Time(wall(0))).expect("time is taken");
     task
 }
@@ -333,4 +339,69 @@ fn a_record_that_lacks_what_a_join_needs_is_malformed_and_goes_nowhere() {
     assert_eq!(counts(&task), BTreeMap::from([("malformed", 1)]));
     assert_eq!(keyed(&output), BTreeMap::new());
     assert!(output.dead[0].reason.contains("join 11") && output.dead[0].reason.contains("/priority"));
+}
+
+/// Headers in their order.
+#[derive(Debug)]
+struct Listed(&'static [(&'static str, &'static [u8])]);
+
+impl Headers for Listed {
+    fn last(&self, name: &str) -> Option<&[u8]> {
+        let found = self.0.iter().rev().find(|(known, _)| *known == name);
+        found.map(|(_, value)| *value)
+    }
+}
+
+/// What a request carries beside its labels.
+fn carried_for_spans(headers: &Listed) -> Vec<String> {
+    let mut plan = joined();
+    let header = |name: &str| LabelFrom::Header {
+        name: name.into(),
+        otherwise: None,
+    };
+    let request = &mut plan.topics[0].sources[0].emits[0];
+    let LabelFrom::Field { slot, .. } = request.carries[0] else {
+        panic!("the channel is a field");
+    };
+    let channel = LabelFrom::Field {
+        slot,
+        pointer: "/channel".into(),
+        otherwise: None,
+    };
+    request
+        .carries
+        .extend([header("traceparent"), channel, LabelFrom::Offset]);
+    let mut task = task_of(plan);
+    let value = message(r#""id": "c0ffee", "customer": 7"#);
+    let record = Record {
+        offset: 0,
+        key: None,
+        value: Some(value.as_bytes()),
+        stamp: Stamp::Created(wall(0)),
+        headers,
+    };
+    task.accept(Input::Record(record)).expect("the record is taken");
+    let output = task.seal().expect("a record was read");
+    assert_eq!(counts(&task), BTreeMap::from([("counted", 1)]));
+    let id = KeyHash::of(b"c0ffee");
+    let keyed = keyed(&output);
+    keyed[&(id.partition(PARTITIONS), RESPOND, 0)][0].1.clone()
+}
+
+#[test]
+fn the_last_header_of_a_name_is_carried() {
+    let headers = Listed(&[("traceparent", b"old"), ("traceparent", b"new"), ("other", b"x")]);
+    assert_eq!(carried_for_spans(&headers), ["none", TOPIC, "new", "", "0"]);
+}
+
+#[test]
+fn what_only_spans_would_say_is_empty_where_it_cannot_be_had_and_the_record_counts() {
+    const LONG: &[u8] = &[b'x'; 100_000];
+    for headers in [
+        Listed(&[]),
+        Listed(&[("traceparent", b"\xff")]),
+        Listed(&[("traceparent", LONG)]),
+    ] {
+        assert_eq!(carried_for_spans(&headers), ["none", TOPIC, "", "", "0"]);
+    }
 }

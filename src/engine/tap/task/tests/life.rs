@@ -49,6 +49,7 @@ fn a_record_that_was_taken_before_stops_the_stage() {
         key: None,
         value: None,
         stamp: Stamp::None,
+        headers: &(),
     };
     assert!(matches!(task.accept(Input::Record(again)), Err(Halt::Stop(why)) if why.contains("101 was next")));
 }

@@ -120,6 +120,7 @@ fn what_cannot_be_understood_is_quarantined_with_a_reason_and_no_payload() {
         key: None,
         value: None,
         stamp: Stamp::None,
+        headers: &(),
     };
     task.accept(Input::Record(null)).expect("the record is taken");
     assert!(task.weight() > 1_000);
@@ -196,6 +197,7 @@ fn latency_is_measured_where_the_broker_sets_the_time_and_is_never_negative() {
             key: None,
             value: Some(value.as_bytes()),
             stamp,
+            headers: &(),
         };
         task.accept(Input::Record(record)).expect("the record is taken");
     }
