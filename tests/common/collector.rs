@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::points::Points;
 use super::process::{Process, part};
+use super::spans::Spans;
 use super::{eventually, free_port, http};
 
 pub struct Collector {
@@ -17,7 +18,10 @@ pub struct Collector {
     prometheus: u16,
     /// One a start, with the bytes that have been read.
     files: Vec<(PathBuf, usize)>,
+    /// The same of spans.
+    span_files: Vec<(PathBuf, usize)>,
     points: Points,
+    spans: Spans,
     process: Option<Process>,
 }
 
@@ -38,13 +42,16 @@ impl Collector {
             http: free_port(),
             prometheus: free_port(),
             files: Vec::new(),
+            span_files: Vec::new(),
             points: Points::default(),
+            spans: Spans::default(),
             process: None,
         }
     }
 
     pub fn resume(&mut self) {
         let file = self.folder.join(format!("telemetry-{}.json", self.files.len()));
+        let span_file = self.folder.join(format!("spans-{}.json", self.files.len()));
         let configuration = format!(
             "extensions:\n  \
                file_storage: {{ directory: {queue} }}\n\
@@ -55,6 +62,7 @@ impl Collector {
                    http: {{ endpoint: \"127.0.0.1:{http}\" }}\n\
              exporters:\n  \
                file: {{ path: {file}, format: json, flush_interval: 100ms }}\n  \
+               file/spans: {{ path: {span_file}, format: json, flush_interval: 100ms }}\n  \
                prometheus:\n    \
                  endpoint: \"127.0.0.1:{prometheus}\"\n    \
                  enable_open_metrics: true\n    \
@@ -64,7 +72,9 @@ impl Collector {
                extensions: [file_storage]\n  \
                telemetry: {{ metrics: {{ level: none }} }}\n  \
                pipelines:\n    \
-                 metrics: {{ receivers: [otlp], exporters: [file, prometheus] }}\n",
+                 metrics: {{ receivers: [otlp], exporters: [file, prometheus] }}\n    \
+                 traces: {{ receivers: [otlp], exporters: [file/spans] }}\n",
+            span_file = span_file.display(),
             queue = self.folder.join("queue").display(),
             grpc = self.grpc,
             http = self.http,
@@ -80,6 +90,7 @@ impl Collector {
             command.arg("--config").arg(path),
         ));
         self.files.push((file, 0));
+        self.span_files.push((span_file, 0));
         let http = self.http;
         eventually("the collector", Duration::from_secs(30), || {
             self.process.as_mut().expect("just started").must_live();
@@ -104,13 +115,24 @@ impl Collector {
 
     /// Everything that was written so far.
     pub fn points(&mut self) -> &Points {
-        for (file, read) in &mut self.files {
-            let bytes = std::fs::read(file).unwrap_or_default();
-            let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-            let lines = std::str::from_utf8(&bytes[*read..end.max(*read)]).expect("the collector writes UTF-8");
-            self.points.read(lines);
-            *read = end.max(*read);
-        }
+        new_lines(&mut self.files, |lines| self.points.read(lines));
         &self.points
+    }
+
+    /// All spans that were written so far.
+    pub fn spans(&mut self) -> &Spans {
+        new_lines(&mut self.span_files, |lines| self.spans.read(lines));
+        &self.spans
+    }
+}
+
+/// What whole lines were written since the last time.
+fn new_lines(files: &mut [(PathBuf, usize)], mut take: impl FnMut(&str)) {
+    for (file, read) in files {
+        let bytes = std::fs::read(file).unwrap_or_default();
+        let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        let lines = std::str::from_utf8(&bytes[*read..end.max(*read)]).expect("the collector writes UTF-8");
+        take(lines);
+        *read = end.max(*read);
     }
 }

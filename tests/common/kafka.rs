@@ -7,7 +7,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicRe
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::message::{Headers, Message, Timestamp};
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders, Timestamp};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
@@ -46,6 +46,7 @@ pub struct Write {
     pub value: Option<Vec<u8>>,
     /// Milliseconds since the epoch; the client's clock without it.
     pub timestamp: Option<i64>,
+    pub headers: Vec<(String, String)>,
 }
 
 impl Kafka {
@@ -288,6 +289,15 @@ impl Writer {
         }
         if let Some(timestamp) = write.timestamp {
             record = record.timestamp(timestamp);
+        }
+        if !write.headers.is_empty() {
+            let headers = write.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header {
+                    key,
+                    value: Some(value),
+                })
+            });
+            record = record.headers(headers);
         }
         loop {
             match self.producer.send(record) {

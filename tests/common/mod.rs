@@ -21,6 +21,7 @@ pub mod process;
 pub mod prometheus;
 pub mod random;
 pub mod secured;
+pub mod spans;
 pub mod traffic;
 
 use std::net::TcpListener;

@@ -111,6 +111,7 @@ fn write_of(record: Simulated) -> Write {
         key,
         value,
         timestamp: None,
+        headers: Vec::new(),
     }
 }
 
