@@ -151,6 +151,18 @@ fn every_conversation_is_one_whole_trace_though_the_process_is_killed() {
     for (trace, spans) in &spans.traces {
         whole(trace, spans, &told);
     }
+    let traces = spans.traces.clone();
+    let exemplars = collector.exemplars();
+    eprintln!("{} exemplars", exemplars.len());
+    assert!(exemplars.len() > 2, "a window of response times has one");
+    for exemplar in exemplars {
+        let text = |key: &str| exemplar[key].as_str().unwrap_or_default();
+        let trace = traces.get(text("traceId")).expect("it is one of the traces");
+        let (start, end) = trace.get(text("spanId")).expect("it is the root").times();
+        let seconds = exemplar["asDouble"].as_f64().expect("a number");
+        assert_eq!((seconds * 1e6).round() as i64, end - start);
+        assert_eq!(text("timeUnixNano"), (end * 1_000).to_string());
+    }
 }
 
 /// One trace against what was written.

@@ -149,6 +149,23 @@ pub struct Histogram {
     pub offset: i32,
     #[prost(uint64, repeated, tag = "6")]
     pub buckets: Vec<u64>,
+    #[prost(message, optional, tag = "7")]
+    pub exemplar: Option<Exemplar>,
+}
+
+/// See [`super::sketch::Exemplar`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Exemplar {
+    #[prost(sint64, tag = "1")]
+    pub value: i64,
+    /// Microseconds of event time.
+    #[prost(sint64, tag = "2")]
+    pub time: i64,
+    /// Big endian, 16 bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub trace: Vec<u8>,
+    #[prost(fixed64, tag = "4")]
+    pub span: u64,
 }
 
 /// The newest value of a counter that its sender keeps itself.

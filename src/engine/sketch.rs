@@ -10,12 +10,15 @@
 //!   [-4, 8], which is what native histograms of Prometheus take, so fewer than eight buckets count as eight;
 //! - a quantile read from bucket `(base^i, base^(i+1)]` is off by at most `(base - 1) / (base + 1)`: 0.14 % at scale 8,
 //!   4.3 % at scale 3 (which 160 buckets keep for values up to a factor of 2^20 apart), 17 % at scale 1 (any values);
+//! - of the exemplars of a histogram the greatest stays, until a point has shown it;
 //! - counts stop at the largest integer rather than wrap.
 
+mod exemplar;
 mod exponent;
 
 use super::codec;
 use super::plan::Kind;
+pub use exemplar::Exemplar;
 use exponent::{MAX_SCALE, MIN_BUCKETS, MIN_SCALE, index_of};
 
 /// The aggregate of some records of one series.
@@ -34,6 +37,8 @@ pub struct Histogram {
     sum: i128,
     buckets: Vec<u64>,
     layout: Layout,
+    /// The greatest since the last point, of those that were given.
+    exemplar: Option<Box<Exemplar>>,
 }
 
 /// What the buckets mean.
@@ -87,6 +92,20 @@ impl Partial {
         }
     }
 
+    /// Offers an exemplar to a histogram; others have none.
+    pub fn exemplify(&mut self, exemplar: Exemplar) {
+        if let Partial::Histogram(histogram) = self {
+            histogram.exemplify(exemplar);
+        }
+    }
+
+    /// A point has shown it.
+    pub fn forget_exemplar(&mut self) {
+        if let Partial::Histogram(histogram) = self {
+            histogram.exemplar = None;
+        }
+    }
+
     /// Adds everything that is in `other`.
     pub fn merge(&mut self, other: &Partial) -> Result<(), OtherKind> {
         match (self, other) {
@@ -131,6 +150,14 @@ impl Partial {
     }
 }
 
+/// The outer `None`: there is one that cannot be ours.
+fn read_exemplar(read: &codec::Histogram) -> Option<Option<Box<Exemplar>>> {
+    match &read.exemplar {
+        None => Some(None),
+        Some(exemplar) => Some(Some(Box::new(Exemplar::from_codec(exemplar)?))),
+    }
+}
+
 fn integer(bytes: &[u8]) -> Option<i128> {
     bytes.try_into().ok().map(i128::from_le_bytes)
 }
@@ -144,6 +171,7 @@ impl Histogram {
             sum: 0,
             buckets: vec![0; bounds + 1],
             layout: Layout::Explicit,
+            exemplar: None,
         }
     }
 
@@ -160,11 +188,22 @@ impl Histogram {
             sum: 0,
             buckets: Vec::new(),
             layout,
+            exemplar: None,
         }
     }
 
     pub fn count(&self) -> u64 {
         self.count
+    }
+
+    pub fn exemplar(&self) -> Option<Exemplar> {
+        self.exemplar.as_deref().copied()
+    }
+
+    fn exemplify(&mut self, exemplar: Exemplar) {
+        if self.exemplar().is_none_or(|mine| mine < exemplar) {
+            self.exemplar = Some(Box::new(exemplar));
+        }
     }
 
     /// In millionths.
@@ -255,6 +294,9 @@ impl Histogram {
         }
         self.count = self.count.saturating_add(other.count);
         self.sum = self.sum.saturating_add(other.sum);
+        if let Some(exemplar) = other.exemplar() {
+            self.exemplify(exemplar);
+        }
         Ok(())
     }
 
@@ -304,6 +346,7 @@ impl Histogram {
             zero_count: self.zero_count(),
             offset: self.offset(),
             buckets: self.buckets.clone(),
+            exemplar: self.exemplar().map(Exemplar::to_codec),
         }
     }
 
@@ -315,6 +358,7 @@ impl Histogram {
             sum: integer(&read.sum)?,
             buckets: read.buckets.clone(),
             layout: Layout::Explicit,
+            exemplar: read_exemplar(read)?,
         })
     }
 
@@ -324,6 +368,7 @@ impl Histogram {
         let fits = read.buckets.len() <= usize::from(u16::MAX) && read.offset.unsigned_abs() < 1 << 16;
         (fits && total(read.zero_count, &read.buckets)? == read.count).then_some(())?;
         let mut histogram = Self::exponential(max_buckets);
+        histogram.exemplar = read_exemplar(read)?;
         for (index, count) in (read.offset..).zip(&read.buckets).filter(|(_, count)| **count > 0) {
             histogram.count_at(index, scale, *count);
         }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::Value as Json;
+
 use super::points::Points;
 use super::process::{Process, part};
 use super::spans::Spans;
@@ -117,6 +119,29 @@ impl Collector {
     pub fn points(&mut self) -> &Points {
         new_lines(&mut self.files, |lines| self.points.read(lines));
         &self.points
+    }
+
+    /// Exemplars of exponential histograms that were written so far.
+    pub fn exemplars(&self) -> Vec<Json> {
+        let texts = self
+            .files
+            .iter()
+            .map(|(file, _)| std::fs::read_to_string(file).unwrap_or_default());
+        let mut found = Vec::new();
+        for text in texts {
+            let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            for request in whole.map(|line| serde_json::from_str::<Json>(line).expect("the collector writes JSON")) {
+                let list = |of: &Json, key: &str| of[key].as_array().cloned().unwrap_or_default();
+                let scopes = list(&request, "resourceMetrics").into_iter();
+                let metrics = scopes
+                    .flat_map(|resource| list(&resource, "scopeMetrics"))
+                    .flat_map(|scope| list(&scope, "metrics"));
+                for point in metrics.flat_map(|metric| list(&metric["exponentialHistogram"], "dataPoints")) {
+                    found.extend(list(&point, "exemplars"));
+                }
+            }
+        }
+        found
     }
 
     /// All spans that were written so far.

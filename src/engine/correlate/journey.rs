@@ -56,6 +56,8 @@ pub(super) struct Event<'a> {
 pub(super) struct Verdict {
     pub outcome: &'static str,
     pub sampled: &'static str,
+    /// Trace and root span of one that leaves.
+    pub root: Option<(u128, u64)>,
 }
 
 /// Who a trace is.
@@ -106,8 +108,9 @@ impl Spans {
         let took = journey.end.0.saturating_sub(journey.request.time.0);
         let slow = journeys.sampling.slow.is_some_and(|slow| took > slow.as_micros());
         let sampled = identity.trace as u64 & ((1 << RANDOM_BITS) - 1) >= journeys.sampling.threshold;
-        let verdict = Verdict {
+        let mut verdict = Verdict {
             outcome,
+            root: None,
             sampled: match (sampled, slow || outcome != "answered") {
                 (true, _) => "sampled",
                 (false, true) => "kept",
@@ -128,6 +131,7 @@ impl Spans {
         };
         self.push(identity, place, &journeys.root, journey.request.carried);
         let root_id = span_id(identity.trace, 0);
+        verdict.root = Some((identity.trace, root_id));
         let trace_state = if sampled {
             threshold(journeys.sampling.threshold)
         } else {

@@ -24,6 +24,7 @@ use super::table::{EntryIx, Known, State};
 use super::trail::Step;
 use crate::engine::keyed::KeyHash;
 use crate::engine::plan::{JoinedLabel, Measure, Respond, Side};
+use crate::engine::sketch::Exemplar;
 use crate::engine::tap::combine::Amount;
 use crate::engine::time::{EventTime, Span, Watermark};
 
@@ -101,10 +102,17 @@ pub(super) fn take(respond: &Respond, event: Event, ground: &mut Ground<'_>) {
         };
         match state {
             State::Open => {
-                let took = Amount::Value(event.time.0.saturating_sub(time.0));
-                show(respond, Measure::ResponseTime, event.time, pair, took, ground);
+                let took = event.time.0.saturating_sub(time.0);
                 let response = Some((event.time, event.carried));
-                finish(respond, event.key, (time, carried), response, event.time, ground);
+                let root = finish(respond, event.key, (time, carried), response, event.time, ground);
+                let exemplar = root.map(|(trace, span)| Exemplar {
+                    value: took,
+                    time: event.time,
+                    trace,
+                    span,
+                });
+                let took = Amount::Value(took);
+                show_with(respond, Measure::ResponseTime, event.time, pair, took, exemplar, ground);
                 // The key goes on with what its request carried.
                 ground.table.change(entry, answered(carried));
             }
@@ -188,7 +196,7 @@ fn take_step(known: Option<EntryIx>, event: Event, ground: &mut Ground<'_>) {
     }
 }
 
-/// The conversation is final: its journey leaves.
+/// The conversation is final: its journey leaves. Gives trace and root span, if it does.
 fn finish(
     respond: &Respond,
     key: KeyHash,
@@ -196,8 +204,8 @@ fn finish(
     response: Option<(EventTime, CarriedIx)>,
     end: EventTime,
     ground: &mut Ground<'_>,
-) {
-    let Some(journeys) = &respond.journeys else { return };
+) -> Option<(u128, u64)> {
+    let journeys = respond.journeys.as_ref()?;
     let trail = ground.trails.take(key);
     let Ground {
         carried, spans, shown, ..
@@ -223,9 +231,22 @@ fn finish(
     for step in trail.steps {
         carried.release(step.carried);
     }
+    verdict.root
 }
 
 fn show(respond: &Respond, measure: Measure, at: EventTime, pair: Pair, amount: Amount, ground: &mut Ground<'_>) {
+    show_with(respond, measure, at, pair, amount, None, ground);
+}
+
+fn show_with(
+    respond: &Respond,
+    measure: Measure,
+    at: EventTime,
+    pair: Pair,
+    amount: Amount,
+    exemplar: Option<Exemplar>,
+    ground: &mut Ground<'_>,
+) {
     let Ground { carried, shown, .. } = ground;
     for measured in respond.measured.iter().filter(|measured| measured.measure == measure) {
         let of_side = |side: Side| {
@@ -236,6 +257,9 @@ fn show(respond: &Respond, measure: Measure, at: EventTime, pair: Pair, amount: 
             };
             held.map(|held| carried.get(held))
         };
-        shown.add(measured.metric, &measured.labels, of_side, at, amount);
+        let partial = shown.add(measured.metric, &measured.labels, of_side, at, amount);
+        if let Some(exemplar) = exemplar {
+            partial.exemplify(exemplar);
+        }
     }
 }

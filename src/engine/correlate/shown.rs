@@ -6,6 +6,7 @@
 
 use crate::engine::plan::{JoinedLabel, MetricIx, Plan, Side};
 use crate::engine::series::push_value;
+use crate::engine::sketch::Partial;
 use crate::engine::tap::combine::{Amount, Combiner};
 use crate::engine::time::EventTime;
 
@@ -20,7 +21,8 @@ pub(super) struct Shown<'a> {
 // === impl Shown ===
 
 impl Shown<'_> {
-    /// Adds `amount` to a metric at `time`. `carried` is what the record of each side carries.
+    /// Adds `amount` to a metric at `time`; gives the partial that it went to. `carried` is what the record of each side
+    /// carries.
     pub(super) fn add<'c>(
         &mut self,
         metric: MetricIx,
@@ -28,7 +30,7 @@ impl Shown<'_> {
         carried: impl Fn(Side) -> Option<&'c [u8]>,
         time: EventTime,
         amount: Amount,
-    ) {
+    ) -> &mut Partial {
         self.key.clear();
         for label in labels {
             match label {
@@ -41,7 +43,7 @@ impl Shown<'_> {
         }
         let metric_plan = &self.plan.metrics[metric.0];
         let window = metric_plan.window.window_of(time);
-        self.combiner.add(metric, &metric_plan.kind, window, self.key, amount);
+        self.combiner.add(metric, &metric_plan.kind, window, self.key, amount)
     }
 }
 

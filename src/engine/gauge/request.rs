@@ -13,8 +13,9 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets as OtlpBuckets;
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint,
-    Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point,
+    AggregationTemporality, Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram,
+    HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, exemplar, metric,
+    number_data_point,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
@@ -24,7 +25,7 @@ use super::definitions::Definition;
 use super::series::Point;
 use crate::engine::plan::Kind;
 use crate::engine::series::SeriesKey;
-use crate::engine::sketch::Partial;
+use crate::engine::sketch::{self, Partial};
 
 /// gRPC servers take 4 MiB by default; what is above the points needs some of it.
 pub const MAX_REQUEST_BYTES: usize = 3_500 * 1024;
@@ -256,6 +257,7 @@ fn explicit(attributes: &[KeyValue], point: &Point, bounds: &[i64]) -> Histogram
         data.sum = Some(histogram.sum() as f64 / MICRO);
         data.bucket_counts = histogram.buckets().to_vec();
         data.explicit_bounds = bounds.iter().map(|bound| *bound as f64 / MICRO).collect();
+        data.exemplars = exemplars(histogram);
     }
     data
 }
@@ -277,8 +279,20 @@ fn exponential(attributes: &[KeyValue], point: &Point) -> ExponentialHistogramDa
             offset: histogram.offset(),
             bucket_counts: histogram.buckets().to_vec(),
         });
+        data.exemplars = exemplars(histogram);
     }
     data
+}
+
+fn exemplars(histogram: &sketch::Histogram) -> Vec<Exemplar> {
+    let exemplar = histogram.exemplar().map(|of| Exemplar {
+        time_unix_nano: of.time.unix_nanos(),
+        value: Some(exemplar::Value::AsDouble(of.value as f64 / MICRO)),
+        trace_id: of.trace.to_be_bytes().to_vec(),
+        span_id: of.span.to_be_bytes().to_vec(),
+        ..Exemplar::default()
+    });
+    exemplar.into_iter().collect()
 }
 
 fn flags(point: &Point) -> u32 {

@@ -10,6 +10,7 @@
 //!   milliseconds, so points of one series are at least one apart ([`is_after`]);
 //! - what came late adds to the value at once and is shown by the next point, at the watermark if need be;
 //! - a series without news repeats its value at least every [`HEARTBEAT`] of event time;
+//! - an exemplar is shown once, by the first point that holds its value;
 //! - a series that ends first shows what it still holds, also in windows that are open and if it was never shown before.
 
 use std::collections::BTreeMap;
@@ -206,6 +207,7 @@ impl Series {
             time,
             value: Some(self.total.clone()),
         });
+        self.total.forget_exemplar();
         self.last = Some(time);
         self.unshown = false;
     }
@@ -214,6 +216,8 @@ impl Series {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::plan::Kind;
+    use crate::engine::sketch::Exemplar;
 
     const SECOND: i64 = 1_000_000;
 
@@ -270,6 +274,35 @@ mod tests {
         points.clear();
         series.close(closing(41), &mut points);
         assert_eq!(shown(&points), [(40, 6)]);
+    }
+
+    #[test]
+    fn an_exemplar_is_shown_once() {
+        let kind = Kind::Exponential { max_buckets: 160 };
+        let mut series = Series::new(Partial::empty(&kind));
+        let exemplar = |value| Exemplar {
+            value,
+            time: EventTime(15 * SECOND),
+            trace: 1,
+            span: 2,
+        };
+        for value in [3, 7, 5] {
+            let mut partial = Partial::empty(&kind);
+            partial.observe(value, &kind);
+            partial.exemplify(exemplar(value));
+            series.add(end(20), partial);
+        }
+        let mut points = Vec::new();
+        series.close(closing(20), &mut points);
+        series.close(closing(90), &mut points);
+        let shown: Vec<Option<Exemplar>> = points
+            .iter()
+            .map(|point| match &point.value {
+                Some(Partial::Histogram(histogram)) => histogram.exemplar(),
+                other => panic!("a histogram, not {other:?}"),
+            })
+            .collect();
+        assert_eq!(shown, [None, Some(exemplar(7)), None]);
     }
 
     #[test]

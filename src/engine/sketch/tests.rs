@@ -34,6 +34,43 @@ fn a_value_equal_to_an_explicit_bound_is_below_it() {
 }
 
 #[test]
+fn the_greatest_exemplar_stays_in_any_order_and_on_the_wire() {
+    let with = |value: i64, trace: u128| {
+        let mut partial = of(&[value], &exponential());
+        partial.exemplify(Exemplar {
+            value,
+            time: crate::engine::time::EventTime(5),
+            trace,
+            span: 9,
+        });
+        partial
+    };
+    let parts = [with(3, 1), of(&[9], &exponential()), with(7, 2), with(7, 1)];
+    let merged = |order: [usize; 4]| {
+        let mut all = Partial::empty(&exponential());
+        for at in order {
+            all.merge(&parts[at]).expect("one kind");
+        }
+        all
+    };
+    let all = merged([0, 1, 2, 3]);
+    assert_eq!(all, merged([3, 2, 1, 0]));
+    assert_eq!(
+        histogram(&all)
+            .exemplar()
+            .map(|exemplar| (exemplar.value, exemplar.trace)),
+        Some((7, 2))
+    );
+    assert_eq!(Partial::from_codec(&all.to_codec(), &exponential()), Some(all.clone()));
+    let mut short = all.to_codec();
+    let Some(codec::value::Kind::Histogram(read)) = &mut short.kind else {
+        panic!("a histogram");
+    };
+    read.exemplar.as_mut().expect("it has one").trace.pop();
+    assert_eq!(Partial::from_codec(&short, &exponential()), None);
+}
+
+#[test]
 fn powers_of_two_are_the_last_values_of_their_buckets() {
     for power in 0..43 {
         let value = 1_000_000_u64 << power;

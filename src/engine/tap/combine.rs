@@ -89,6 +89,7 @@ impl Combiner {
         self.entries.is_empty()
     }
 
+    /// Gives the partial that the amount went to.
     #[inline]
     pub(in crate::engine) fn add(
         &mut self,
@@ -97,7 +98,7 @@ impl Combiner {
         window: WindowEnd,
         key: &[u8],
         amount: Amount,
-    ) {
+    ) -> &mut Partial {
         let hash = hash_of(metric, window, key);
         let Self {
             table,
@@ -139,6 +140,7 @@ impl Combiner {
                 partial.observe(i64::try_from(things).unwrap_or(i64::MAX).saturating_mul(UNIT), kind);
             }
         }
+        &mut entry.partial
     }
 
     /// Everything that was combined, by gauge partition; nothing is left.

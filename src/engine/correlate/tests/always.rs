@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::journeys::{shape, spans_of};
 use super::oracle::{Trace, expected};
 use super::world::World;
+use crate::engine::sketch::Partial;
 
 proptest! {
     /// `PROPTEST_CASES` says how many schedules to try; one that fails is shown by its seed, and comes first ever after.
@@ -15,6 +16,8 @@ proptest! {
         let mut world = World::new(seed);
         world.live();
         let (series, journeys) = expected(&world.said);
+        exemplars_are_of_their_traces(&world);
+        world.found.values_mut().for_each(Partial::forget_exemplar);
         prop_assert_eq!(&world.found, &series);
         prop_assert_eq!(traces(&world), journeys);
     }
@@ -26,6 +29,25 @@ proptest! {
             (world.found, world.outbox, world.restores)
         });
         prop_assert_eq!(&lives[0], &lives[1]);
+    }
+}
+
+/// Every window with response times has one of a trace that took as long.
+fn exemplars_are_of_their_traces(world: &World) {
+    let roots: BTreeMap<Vec<u8>, _> = spans_of(&world.outbox)
+        .into_iter()
+        .filter(|span| span.parent_span_id.is_empty())
+        .map(|root| (root.trace_id.clone(), root))
+        .collect();
+    for partial in world.found.values() {
+        let Partial::Histogram(histogram) = partial else {
+            continue;
+        };
+        let exemplar = histogram.exemplar().expect("all traces leave");
+        let root = &roots[exemplar.trace.to_be_bytes().as_slice()];
+        assert_eq!(root.span_id, exemplar.span.to_be_bytes());
+        let took = (root.end_time_unix_nano - root.start_time_unix_nano) / 1_000;
+        assert_eq!(took as i64, exemplar.value);
     }
 }
 

@@ -313,3 +313,52 @@ fn many_spans_are_cut_into_requests_that_receivers_take_and_none_is_lost() {
     assert!(output.outbox.len() > 1);
     assert_eq!(spans(&output).len(), 15_000);
 }
+
+#[test]
+fn the_slowest_response_time_of_a_window_has_its_trace_as_exemplar() {
+    let mut task = fresh(ALL);
+    let records: [Record<'_>; 4] = [
+        (NORMALIZED, 1, 1, &["inquiry", ""]),
+        (NORMALIZED, 1, 2, &["inquiry", ""]),
+        (RESPONSES, 3, 1, &["", ""]),
+        (RESPONSES, 6, 2, &["", ""]),
+    ];
+    let output = after(&mut task, &records, 20);
+    let slowest = spans(&output)
+        .into_iter()
+        .find(|span| span.parent_span_id.is_empty() && span.end_time_unix_nano == (T0 as u64 + 6 * 1_000_000) * 1_000)
+        .expect("the slower conversation");
+    let exemplars = exemplars(&output);
+    assert_eq!(exemplars.len(), 1, "one series, one window");
+    assert_eq!(exemplars[0].value, 5_000_000);
+    assert_eq!(exemplars[0].trace, slowest.trace_id);
+    assert_eq!(exemplars[0].span.to_be_bytes().to_vec(), slowest.span_id);
+}
+
+#[test]
+fn what_is_not_sampled_is_no_exemplar() {
+    let mut task = fresh(Sampling {
+        threshold: 1 << 56,
+        slow: None,
+    });
+    let records: [Record<'_>; 2] = [(NORMALIZED, 1, 1, &["inquiry", ""]), (RESPONSES, 3, 1, &["", ""])];
+    let output = after(&mut task, &records, 20);
+    assert!(spans(&output).is_empty() && exemplars(&output).is_empty());
+}
+
+fn exemplars(output: &Output) -> Vec<crate::engine::codec::Exemplar> {
+    let batches = output.shuffled.iter().map(|shuffled| {
+        let batch = Batch::decode(shuffled.batch.as_slice());
+        batch.expect("a batch")
+    });
+    let partials = batches
+        .flat_map(|batch| batch.metrics)
+        .flat_map(|metric| metric.partials);
+    let kinds = partials.filter_map(|partial| partial.value?.kind);
+    kinds
+        .filter_map(|kind| match kind {
+            crate::engine::codec::value::Kind::Histogram(histogram) => histogram.exemplar,
+            _ => None,
+        })
+        .collect()
+}
