@@ -25,7 +25,7 @@ mod trimmer;
 mod trouble;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -38,7 +38,6 @@ pub use rights::{Missing, Operation, TopicNeed, missing_in_transactions, missing
 pub use settings::{Connection, MAX_MESSAGE_BYTES, SettingsError};
 pub use topics::{Cleanup, Created, EnsureError, TopicSpec, ensure_topics};
 
-use crate::engine::time::WallTime;
 pub use crate::runtime::log::ClientOptions;
 use crate::runtime::log::{Connect, Log, LogError, TopicPartition};
 use context::Quiet;
@@ -99,12 +98,6 @@ pub fn builtin_features() -> String {
         .create_native_config()
         .and_then(|config| config.get("builtin.features"))
         .unwrap_or_else(|error| error.to_string())
-}
-
-/// The wall clock, as the engine is told it.
-fn now() -> WallTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    WallTime(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// librdkafka's list of these partitions. Topic names that no broker could hold are left out.

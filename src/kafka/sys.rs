@@ -179,7 +179,7 @@ impl<C: ConsumerContext> EventConsumer<C> {
     /// The partition is not assigned any more.
     pub(super) fn let_go(&mut self, partition: &TopicPartition) {
         self.gathered.remove(partition);
-        self.fetched.retain(|message| !message.is_of(partition));
+        self.forget(partition);
     }
 
     /// Takes up to `most` messages over from librdkafka, waiting for the first one; whether there are any. Its position
