@@ -3,6 +3,8 @@
 //! The records are what the Python services of the users' system write: 479 bytes, `json.dumps` with spaces after
 //! separators, non-ASCII as `\uXXXX`, each producer with its own order of keys. Times are per [`RECORDS`] records.
 
+mod numbers;
+
 use std::borrow::Cow;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -22,6 +24,8 @@ use streamgauge::engine::task::{Input, Open, OpenTask, Record, Stamp, Task};
 use streamgauge::engine::time::{Span, WallTime};
 use streamgauge::engine::window::WindowSize;
 
+use numbers::Numbers;
+
 const RECORDS: usize = 1_000;
 const BYTES: usize = 479;
 const TOPIC: &str = "ingestion.normalized.messages";
@@ -35,36 +39,6 @@ const POINTERS: [&str; 6] = [
     "/data/normalized_content/channel",
     "/data/normalized_content/priority",
 ];
-
-/// A linear congruential generator: the same records in every run.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        self.0 >> 33
-    }
-
-    fn of<'a>(&mut self, values: &[&'a str]) -> &'a str {
-        values[self.next() as usize % values.len()]
-    }
-
-    fn uuid(&mut self) -> String {
-        let (a, b, c) = (self.next(), self.next(), self.next());
-        format!(
-            "{:08x}-{:04x}-4{:03x}-a{:03x}-{:08x}{:04x}",
-            a,
-            b & 0xffff,
-            b >> 16 & 0xfff,
-            c & 0xfff,
-            a ^ c,
-            c >> 8 & 0xffff
-        )
-    }
-}
 
 /// One record; `extra` adds a key of its own, so that no two such records have one shape.
 fn record(numbers: &mut Numbers, at: usize, extra: bool) -> String {
@@ -109,7 +83,7 @@ fn record(numbers: &mut Numbers, at: usize, extra: bool) -> String {
 }
 
 fn records(extra: bool) -> Vec<String> {
-    let mut numbers = Numbers(42);
+    let mut numbers = Numbers::new(42);
     (0..RECORDS).map(|at| record(&mut numbers, at, extra)).collect()
 }
 

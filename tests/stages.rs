@@ -9,6 +9,7 @@ use common::collector::Collector;
 use common::instance::Application;
 use common::kafka::{Kafka, Write};
 use common::oracle::{RECORDS, labels};
+use common::process::status_kib;
 use common::traffic::stamp;
 use common::{eventually, folder, my_turn, now_micros};
 
@@ -136,11 +137,7 @@ fn records_of_ten_megabytes_and_deep_ones_and_ever_new_series_stay_small_in_memo
             false => Err(format!("{counts:?}")),
         }
     });
-    let status = std::fs::read_to_string(format!("/proc/{}/status", instance.process().id())).expect("it lives");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let peak: u64 = peak
-        .and_then(|line| line.split_whitespace().next()?.parse().ok())
-        .expect("KiB");
+    let peak = status_kib(instance.process().id(), "VmHWM");
     eprintln!("peak of resident memory: {} MiB", peak / 1024);
     assert!(peak < 300 * 1024, "{} MiB at its peak", peak / 1024);
     instance.stop();

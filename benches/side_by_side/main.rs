@@ -10,6 +10,8 @@
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+#[path = "../numbers/mod.rs"]
+mod numbers;
 mod records;
 
 use std::io::{BufRead, BufReader};
@@ -19,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use common::instance::BINARY;
 use common::kafka::{Kafka, Write};
-use common::process::Process;
+use common::process::{Process, status_kib};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use streamgauge::export::receiver::{ReceivedValue, Receiver};
@@ -181,18 +183,13 @@ fn measure(pid: u32, began: Instant) -> Measured {
     Measured {
         cpu: ticks / TICKS,
         wall: began.elapsed().as_secs_f64(),
-        peak_mb: of_status(pid, "VmHWM:"),
+        peak_mb: megabytes(pid, "VmHWM"),
     }
 }
 
-/// A line of `/proc/PID/status`, from KiB to MB.
-fn of_status(pid: u32, name: &str) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a living process");
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    let kib: f64 = line
-        .and_then(|line| line.split_whitespace().next()?.parse().ok())
-        .expect("KiB");
-    kib * 1024.0 / 1e6
+/// A size of a living process, in MB.
+fn megabytes(pid: u32, name: &str) -> f64 {
+    status_kib(pid, name) as f64 * 1024.0 / 1e6
 }
 
 fn show(what: &str, measured: &Measured, records: u64) {
@@ -258,8 +255,8 @@ fn memory(kafka: &Kafka, folder: &Path, otlp: &str, receiver: &Receiver) {
     check(receiver, RECORDS);
     println!(
         "memory of run with {SERIES} series in {PARTITIONS} partitions: {:.0} MB resident, peak {:.0} MB (goal: below 150)",
-        of_status(process.id(), "VmRSS:"),
-        of_status(process.id(), "VmHWM:")
+        megabytes(process.id(), "VmRSS"),
+        megabytes(process.id(), "VmHWM")
     );
     process.terminate(Duration::from_secs(30));
 }

@@ -5,13 +5,15 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::numbers::Numbers;
+
 pub const BYTES: usize = 479;
 
 /// Event time between two messages, microseconds: two million of them are a little more than half an hour.
 const APART: i64 = 1_000;
 
 pub struct Messages {
-    random: u64,
+    numbers: Numbers,
     number: u64,
     time: i64,
 }
@@ -24,37 +26,16 @@ impl Messages {
             .expect("after 1970")
             .as_micros();
         Self {
-            random: seed,
+            numbers: Numbers::new(seed),
             number: 0,
             time: i64::try_from(now).expect("before the year 292277") - 34 * 60 * 1_000_000,
         }
     }
 
-    fn random(&mut self) -> u64 {
-        self.random = self
-            .random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        self.random >> 33
-    }
-
-    fn uuid(&mut self) -> String {
-        let (a, b, c) = (self.random(), self.random(), self.random());
-        format!(
-            "{:08x}-{:04x}-4{:03x}-a{:03x}-{:08x}{:04x}",
-            a,
-            b & 0xffff,
-            b >> 16 & 0xfff,
-            c & 0xfff,
-            a ^ c,
-            c >> 8 & 0xffff
-        )
-    }
-
     pub fn next(&mut self) -> String {
-        let (event, message) = (self.uuid(), self.uuid());
-        let channel = ["email", "whatsapp", "web_form"][self.random() as usize % 3];
-        let producer = self.random() % 3;
+        let (event, message) = (self.numbers.uuid(), self.numbers.uuid());
+        let channel = self.numbers.of(&["email", "whatsapp", "web_form"]);
+        let producer = self.numbers.next() % 3;
         let time = jiff::Timestamp::from_microsecond(self.time).expect("a date of today");
         let time = format!("{}", time.strftime("%Y-%m-%dT%H:%M:%S.%6f"));
         let text = |text: &str| match producer {

@@ -13,6 +13,7 @@ use crate::engine::tap::TapStage;
 use crate::engine::task::{OpenTask, Stage};
 use crate::engine::time::Span;
 use crate::export::settings::Signal;
+use crate::kafka::Watched;
 use crate::runtime::log::{ClientOptions, Connect};
 use crate::runtime::stats::Stats;
 use crate::runtime::worker::Topics;
@@ -211,6 +212,29 @@ impl Application {
             Signal::Metrics => self.outbox(),
             Signal::Traces => self.traces_outbox(),
         }
+    }
+
+    /// The groups of these stages, and what each reads.
+    pub fn watched(&self, stages: &[Stage]) -> Vec<Watched> {
+        let mut watched = Vec::new();
+        for stage in stages {
+            let topics = match stage {
+                Stage::Tap => self.input_topics(),
+                Stage::Correlate if self.plan.correlates() => vec![self.correlate_repartition()],
+                Stage::Correlate => continue,
+                Stage::Gauge => vec![self.gauge_repartition()],
+                Stage::Export => vec![self.outbox()],
+            };
+            let group = self.group(*stage);
+            watched.push(Watched { group, topics });
+        }
+        if stages.contains(&Stage::Export) && self.plan.traces() {
+            watched.push(Watched {
+                group: traces_group(&self.id),
+                topics: vec![self.traces_outbox()],
+            });
+        }
+        watched
     }
 
     fn gauge_options(&self) -> GaugeOptions {

@@ -22,7 +22,7 @@ use crate::export::settings::{Settings, Signal};
 use crate::export::stats::ExportStats;
 use crate::export::telemetry::{self, Telemetry};
 use crate::http;
-use crate::kafka::{self, Cleanup, ConnectError, EnsureError, KafkaCluster, TopicSpec};
+use crate::kafka::{self, Cleanup, ConnectError, EnsureError, KafkaCluster, OrphanWatch, TopicSpec};
 use crate::pipeline;
 use crate::runtime::Stop;
 use crate::runtime::log::{Connect, LogError};
@@ -141,7 +141,9 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
         &export_control,
     )?;
     let telemetry = telemetry.start().map_err(usage)?;
+    let orphans = watch_for_orphans(args, &application, &cluster)?;
     wait(&stopping, &threads);
+    drop(orphans);
     let exit = end(args, threads, &stopping, &export_control);
     telemetry.stop();
     http.stop();
@@ -204,6 +206,20 @@ fn start_stages(
         threads.exports.push(outbox::spawn(config, log, Arc::clone(control)));
     }
     Ok(threads)
+}
+
+/// Only instances with names can leave a partition without an owner.
+fn watch_for_orphans(
+    args: &RunArgs,
+    application: &Application,
+    cluster: &Arc<KafkaCluster>,
+) -> Result<Option<OrphanWatch>, Exit> {
+    if args.instance.is_none() {
+        return Ok(None);
+    }
+    OrphanWatch::start(cluster.connection(), application.watched(&args.stages))
+        .map(Some)
+        .map_err(usage)
 }
 
 /// The process's own metrics.

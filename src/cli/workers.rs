@@ -6,10 +6,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::application::WorkerSetup;
-use crate::engine::time::WallTime;
+use crate::runtime::clock::wall_time;
 use crate::runtime::log::Connect;
 use crate::runtime::stats::Stats;
 use crate::runtime::{Stop, Worker};
@@ -97,10 +97,4 @@ pub fn work(mut worker: Worker, should_stop: &dyn Fn() -> bool) -> Result<Ended,
     Ok(Ended::Drained {
         clean: worker.drain(wall_time())?,
     })
-}
-
-/// Microseconds since the Unix epoch, by the system's clock.
-pub fn wall_time() -> WallTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    WallTime(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }

@@ -17,9 +17,10 @@ use prost::Message;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, Client, Identity, Response, redirect};
 
-use super::sender::{wall_time, with_causes};
+use super::sender::with_causes;
 use super::settings::{Compression, Settings, SettingsError};
 use super::verdict::{ExportResponse, RpcStatus, Verdict};
+use crate::runtime::clock::wall_time;
 
 /// The most that is read of an answer.
 const ANSWER_BYTES: usize = 64 * 1024;

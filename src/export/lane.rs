@@ -18,10 +18,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use super::bisect::{Bisect, Outcome, Tally};
 use super::outage::Outage;
 use super::parts;
-use super::sender::{SendRequest, wall_time};
+use super::sender::SendRequest;
 use super::settings::Signal;
 use super::stats::ExportStats;
 use super::verdict::{Verdict, shorten};
+use crate::runtime::clock::wall_time;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);

@@ -10,7 +10,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -18,7 +18,6 @@ use super::grpc::GrpcSender;
 use super::http::HttpSender;
 use super::settings::{Protocol, Settings, SettingsError};
 use super::verdict::Verdict;
-use crate::engine::time::WallTime;
 
 /// The future of a [`SendRequest::send`].
 pub type Sending<'a> = Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>;
@@ -87,12 +86,6 @@ impl SendRequest for Sender {
 
 fn said(duration: Duration) -> String {
     format!("{} ms", duration.as_millis())
-}
-
-/// The clock of this machine.
-pub(super) fn wall_time() -> WallTime {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    WallTime(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// An error and what caused it, in one line.

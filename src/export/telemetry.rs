@@ -25,11 +25,12 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 
 use super::process::{Usage, usage};
-use super::sender::{Sender, wall_time};
+use super::sender::Sender;
 use super::settings::SettingsError;
 use super::stats::{ExportSnapshot, ExportStats};
 use super::verdict::Verdict;
 use crate::engine::time::WallTime;
+use crate::runtime::clock::wall_time;
 use crate::runtime::stats::{Numbers, Stats};
 
 /// Upper bounds of all durations, seconds: Prometheus' default ones.

@@ -13,6 +13,7 @@ mod context;
 mod group;
 mod log;
 mod offsets;
+mod orphans;
 mod restore;
 mod rights;
 mod sampler;
@@ -24,7 +25,7 @@ mod trimmer;
 mod trouble;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -32,11 +33,11 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 pub use admin::{BrokerInfo, ClusterInfo, ConnectError, TopicInfo, cluster_info, describe};
 pub use log::KafkaLog;
 pub use offsets::{fetch_group_offsets, log_end_sum};
+pub use orphans::{OrphanWatch, Watched};
 pub use rights::{Missing, Operation, TopicNeed, missing_in_transactions, missing_on_topics};
 pub use settings::{Connection, MAX_MESSAGE_BYTES, SettingsError};
 pub use topics::{Cleanup, Created, EnsureError, TopicSpec, ensure_topics};
 
-use crate::engine::time::WallTime;
 pub use crate::runtime::log::ClientOptions;
 use crate::runtime::log::{Connect, Log, LogError, TopicPartition};
 use context::Quiet;
@@ -97,12 +98,6 @@ pub fn builtin_features() -> String {
         .create_native_config()
         .and_then(|config| config.get("builtin.features"))
         .unwrap_or_else(|error| error.to_string())
-}
-
-/// The wall clock, as the engine is told it.
-fn now() -> WallTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    WallTime(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// librdkafka's list of these partitions. Topic names that no broker could hold are left out.

@@ -19,8 +19,9 @@ use rdkafka::topic_partition_list::Offset;
 
 use super::admin::serve;
 use super::context::Quiet;
-use super::{CALL, list, now, sys};
+use super::{CALL, list, sys};
 use crate::engine::time::WallTime;
+use crate::runtime::clock::wall_time;
 use crate::runtime::log::TopicPartition;
 
 /// Least time between two rounds.
@@ -202,7 +203,7 @@ fn sample(metadata: &BaseConsumer<Quiet>, partitions: &[&TopicPartition], silent
 
 /// One batch; `None` where it failed as a whole.
 fn ask(metadata: &BaseConsumer<Quiet>, partitions: &[&TopicPartition], wait: Duration) -> Option<Vec<LogEnd>> {
-    let sampled_at = now();
+    let sampled_at = wall_time();
     let question = list(partitions.iter().map(|partition| (*partition, Offset::End)));
     let answer = match metadata.offsets_for_times(question, wait) {
         Ok(answer) => answer,

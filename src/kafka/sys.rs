@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::bindings as rd;
 use rdkafka::client::{Client, ClientContext};
@@ -34,12 +34,17 @@ use crate::runtime::log::TopicPartition;
 /// The most that is taken over from librdkafka in one call.
 const BATCH: usize = 256;
 
+/// How often queues are told where their records go. There may be thousands.
+const FORWARD_EVERY: Duration = Duration::from_millis(100);
+
 /// A consumer whose events are taken from its queue one by one, and whose records many at once.
 pub(super) struct EventConsumer<C: ConsumerContext> {
     /// Declared before the client, as are the queues: must be given back before the client is destroyed.
     fetched: VecDeque<Message>,
     /// Queues of partitions whose records go to `records` instead of `queue`.
     gathered: BTreeMap<TopicPartition, Queue>,
+    /// When those queues were last told so; `None` where one was not yet.
+    forwarded: Option<Instant>,
     records: Queue,
     queue: Queue,
     client: Arc<BaseConsumer<C>>,
@@ -149,6 +154,7 @@ impl<C: ConsumerContext> EventConsumer<C> {
         Some(Self {
             fetched: VecDeque::new(),
             gathered: BTreeMap::new(),
+            forwarded: None,
             records: Queue(NonNull::new(records)?),
             queue,
             client: Arc::new(client),
@@ -167,22 +173,26 @@ impl<C: ConsumerContext> EventConsumer<C> {
     pub(super) fn gather(&mut self, partition: &TopicPartition) {
         if let Some(queue) = self.queue_of(partition) {
             self.gathered.insert(partition.clone(), queue);
+            self.forwarded = None;
         }
     }
 
     /// The partition is not assigned any more.
     pub(super) fn let_go(&mut self, partition: &TopicPartition) {
         self.gathered.remove(partition);
-        self.fetched.retain(|message| !message.is_of(partition));
+        self.forget(partition);
     }
 
     /// Takes up to `most` messages over from librdkafka, waiting for the first one; whether there are any. Its position
     /// moves with that, although nobody has seen them yet: see [`Self::first_fetched`].
     pub(super) fn fetch(&mut self, wait: Duration, most: usize) -> bool {
-        for queue in self.gathered.values() {
-            // A partition that is stopped, as by a seek that fails, takes its forwarding away when it gets to it.
-            // SAFETY: both queues are alive; librdkafka counts its own reference.
-            unsafe { rd::rd_kafka_queue_forward(queue.0.as_ptr(), self.records.0.as_ptr()) };
+        // A partition that is stopped, as by a seek that fails, takes its forwarding away when it gets to it.
+        if self.forwarded.is_none_or(|at| at.elapsed() > FORWARD_EVERY) {
+            self.forwarded = Some(Instant::now());
+            for queue in self.gathered.values() {
+                // SAFETY: both queues are alive; librdkafka counts its own reference.
+                unsafe { rd::rd_kafka_queue_forward(queue.0.as_ptr(), self.records.0.as_ptr()) };
+            }
         }
         let mut batch = [ptr::null_mut(); BATCH];
         let most = most.min(BATCH);

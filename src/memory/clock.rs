@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::engine::time::WallTime;
+use crate::runtime::clock::wall_time;
 
 /// Where a cluster takes the time from.
 #[derive(Clone, Debug)]
@@ -30,10 +30,7 @@ impl ClusterClock {
 
     pub fn now(&self) -> WallTime {
         match self {
-            Self::Real => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                WallTime(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
-            }
+            Self::Real => wall_time(),
             Self::Manual(clock) => clock.now(),
         }
     }

@@ -3,6 +3,7 @@
 //! Rule: the runtime knows no stage and no Kafka. It decides when to seal, send again, close, restore and give up; see
 //! [`worker`] for the order of things.
 
+pub mod clock;
 mod committing;
 pub mod log;
 mod opening;

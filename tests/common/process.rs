@@ -148,6 +148,16 @@ fn start_time(pid: u32) -> Option<String> {
     rest.split_whitespace().nth(22 - 3).map(str::to_owned)
 }
 
+/// A size from `/proc/PID/status`, such as `VmRSS` or `VmHWM`, in KiB. The process must live.
+pub fn status_kib(pid: u32, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a living process");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .expect("KiB")
+}
+
 /// A part that `tests/run` provides.
 pub fn part(variable: &str) -> PathBuf {
     match std::env::var_os(variable) {

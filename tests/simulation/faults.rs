@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use streamgauge::memory::{CallPoint, Caller, Cluster, Fault};
 use streamgauge::runtime::log::LogError;
 
-use crate::services::Random;
+use crate::random::Random;
 use crate::world::Hardship;
 
 /// Injects until `cluster.inject(None)`; counts what it did.

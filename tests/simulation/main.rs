@@ -16,6 +16,10 @@ mod restore;
 mod services;
 mod world;
 
+#[path = "../common/random.rs"]
+#[allow(dead_code, reason = "other tests use more of it")]
+mod random;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use world::{Hardship, Report, Upgrade, World};

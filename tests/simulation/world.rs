@@ -11,7 +11,8 @@ use crate::faults::inject;
 use crate::outbox::Outbox;
 use crate::pipelines::{Version, application};
 use crate::place::Place;
-use crate::services::{Expected, Random};
+use crate::random::Random;
+use crate::services::Expected;
 
 /// Some date: event times must be plausible, not current.
 const BEGINNING: i64 = 1_700_000_000_000_000;
@@ -102,7 +103,7 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64, hardship: Hardship) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let clock = ManualClock::new(WallTime(BEGINNING));
         let cluster = Cluster::new(ClusterClock::Manual(clock.clone()));
         for (topic, partitions) in [("orders", 3), ("visits", 2)] {
@@ -153,7 +154,7 @@ impl World {
     /// A life: some hard time, then peace, then the reckoning.
     pub fn live(mut self) -> Report {
         if self.hardship.faults || self.hardship.expiries {
-            let random = Random(self.random.next());
+            let random = Random::new(self.random.next());
             inject(&self.cluster, self.hardship, random, &self.injected);
         }
         let rounds = 200 + self.random.below(300);

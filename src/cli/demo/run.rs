@@ -22,7 +22,7 @@ use super::stopwatch::Times;
 use super::summary::{Summary, grouped};
 use super::{DemoArgs, Format};
 use crate::cli::application::Application;
-use crate::cli::workers::{Running, wall_time};
+use crate::cli::workers::Running;
 use crate::engine::plan::Plan;
 use crate::engine::task::Stage;
 use crate::engine::time::Span;
@@ -33,6 +33,7 @@ use crate::export::settings::{Settings, Signal};
 use crate::export::stats::ExportStats;
 use crate::memory::{Cluster, ClusterClock, TopicOptions};
 use crate::pipeline;
+use crate::runtime::clock::wall_time;
 use crate::runtime::stats::Stats;
 
 /// The users' file, as it is.

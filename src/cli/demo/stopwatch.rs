@@ -13,10 +13,10 @@ use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use prost::Message;
 
-use crate::cli::workers::wall_time;
 use crate::engine::time::EventTime;
 use crate::export::sender::{SendRequest, Sender, Sending};
 use crate::export::verdict::Verdict;
+use crate::runtime::clock::wall_time;
 
 /// The longest time that is told apart, in milliseconds.
 const LONGEST: u64 = 600_000;
