@@ -21,6 +21,7 @@ mod read;
 mod reference;
 mod schema;
 mod secret;
+pub mod testing;
 mod unit;
 
 use std::io::Read;
@@ -31,8 +32,8 @@ use crate::engine::plan::Plan;
 pub use build::Expense;
 pub use fault::{Diagnostics, Fault, Look, Place};
 pub use leaf::{duration as read_duration, spell_duration, spell_size, spell_start};
-pub use reference::reference;
-pub use schema::schema;
+pub use reference::{reference, test_reference};
+pub use schema::{schema, test_schema};
 pub use secret::{Hidden, fill_in};
 
 use fault::Faults;
@@ -100,7 +101,7 @@ fn whole(
         }
         files.push(file);
         for node in nodes {
-            form::check(&node, &keys::Shape::Object(&keys::PIPELINE), &mut faults);
+            form::check(&node, &keys::Shape::Object(&keys::PIPELINE), "a pipeline", &mut faults);
             documents.push(read::document(&node));
         }
     }
