@@ -44,6 +44,8 @@ pub struct Checked {
     pub plan: Plan,
     /// What each metric costs, by [`crate::engine::plan::MetricIx`].
     pub expenses: Vec<Expense>,
+    /// Every source with its topic, by the names of the files; the plan knows only those with metrics.
+    pub sources: Vec<(String, String)>,
     /// What is allowed but hardly meant.
     pub notes: Vec<String>,
     /// Hides what was filled in from outside.
@@ -115,6 +117,11 @@ fn whole(
         None => Ok(Checked {
             plan: built.plan,
             expenses: built.expenses,
+            sources: documents
+                .iter()
+                .flat_map(|document| &document.sources)
+                .map(|source| (source.name.value.clone(), source.topic.value.clone()))
+                .collect(),
             notes: built.notes,
             hidden: secrets.into_hidden(),
         }),

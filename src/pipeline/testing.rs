@@ -128,6 +128,7 @@ pub fn read_text_as(
     };
     let mut reader = Reader {
         plan: &checked.plan,
+        sources: &checked.sources,
         incomplete,
         faults,
     };
@@ -170,6 +171,8 @@ fn pipeline_files(document: &Node, tests: &Path, faults: &mut Faults) -> Vec<Pat
 
 struct Reader<'p> {
     plan: &'p Plan,
+    /// Every source of the pipelines with its topic.
+    sources: &'p [(String, String)],
     incomplete: bool,
     faults: Faults,
 }
@@ -203,13 +206,19 @@ impl Reader<'_> {
                 .add(&entry.key_place, "this case expects nothing")
                 .help("add `expect:`, or let `--update` write what comes out");
         }
+        let exactly = node.get("exactly").and_then(Node::text) == Some("true");
+        if let Some(expect) = expect.filter(|expect| expect.node.entries().is_empty() && !exactly) {
+            self.faults
+                .add(&expect.key_place, "this case expects nothing")
+                .help("name what is compared, or write `exactly: true` if nothing may come out");
+        }
         Case {
             name: entry.key.clone(),
             place: entry.key_place.clone(),
             start,
             topics,
             steps,
-            exactly: node.get("exactly").and_then(Node::text) == Some("true"),
+            exactly,
             spot: match expect {
                 Some(expect) => Spot::of(expect, flow),
                 None => Spot::within(entry, "expect", flow),

@@ -58,7 +58,7 @@ pub fn run(args: &TestArgs) -> Exit {
             say(&file.mask(&show::file(path, &file, &results, look)));
         }
     }
-    if !args.update {
+    if !args.update && cases > 0 {
         say(&show::end(cases, failed, look));
         if failed > 0 {
             worst = worse(worst, Exit::Difference);

@@ -85,8 +85,6 @@ struct Running {
 struct World {
     plan: Arc<Plan>,
     now: WallTime,
-    /// The highest event time that was given.
-    highest: EventTime,
     /// In the order of the data path.
     tasks: Vec<Running>,
     outboxes: BTreeMap<Stage, Vec<Vec<u8>>>,
@@ -101,7 +99,6 @@ impl World {
         let mut world = World {
             plan: Arc::clone(plan),
             now: WallTime(case.start.0),
-            highest: case.start,
             tasks: Vec::new(),
             outboxes: BTreeMap::new(),
             dead: Vec::new(),
@@ -175,7 +172,6 @@ impl World {
         let arrives = given.arrives.or(given.at).map_or(self.now, wall);
         self.pass(arrives)?;
         let event = given.at.unwrap_or(EventTime(self.now.0));
-        self.highest = self.highest.max(event);
         let topic = &case.topics[given.topic];
         let by_field = matches!(self.plan.topics[given.topic].timing.from, TimeFrom::Field { .. });
         let created = given.created.or(given.at.filter(|_| !by_field));
@@ -241,9 +237,12 @@ impl World {
         let timings = || self.plan.topics.iter().map(|topic| &topic.timing);
         let order = longest(&mut timings().map(|timing| timing.out_of_order));
         let idle = longest(&mut timings().map(|timing| timing.idle_after));
-        let ahead = longest(&mut timings().map(|timing| timing.max_ahead));
-        // What is further ahead than any topic takes is in no window.
-        let last = WallTime(self.highest.0.min(self.now.ahead(ahead).0)).max(self.now);
+        // What was too far ahead is in no ledger's time, and in no window.
+        let newest = self
+            .tasks
+            .iter()
+            .filter_map(|running| running.task.view().ledger?.max_time);
+        let last = newest.map(|time| WallTime(time.0)).fold(self.now, WallTime::max);
         [window, order, idle, MOST_DELAY, TICK, TICK]
             .into_iter()
             .fold(last, WallTime::ahead)

@@ -163,27 +163,36 @@ impl Reader<'_> {
         }
         let said = node.get("source")?;
         let name = said.text()?;
-        let of_name = |topic: &TopicPlan| topic.sources.iter().any(|source| source.name == name);
-        let found: Vec<usize> = (0..topics.len()).filter(|topic| of_name(&topics[*topic])).collect();
-        match found.as_slice() {
+        let mut found: Vec<&str> = self
+            .sources
+            .iter()
+            .filter(|(source, _)| source == name)
+            .map(|(_, topic)| topic.as_str())
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        let (message, help) = match found.as_slice() {
             [] => {
-                let all = topics.iter().flat_map(|topic| &topic.sources);
-                let known = all.map(|source| source.name.as_str()).filter(|name| *name != "*");
+                let sources = self.sources;
+                let known = sources.iter().map(|(source, _)| source.as_str());
                 self.unknown(&said.place, "source", name, known);
-                None
+                return None;
             }
-            [topic] => Some(*topic),
+            [topic] => {
+                let index = topics.iter().position(|known| known.topic == *topic);
+                if index.is_some() {
+                    return index;
+                }
+                let message = format!("no metric reads the source `{name}`");
+                (message, format!("{topic} is not read at all: leave the record out"))
+            }
             [one, other, ..] => {
-                let (one, other) = (&topics[*one].topic, &topics[*other].topic);
-                self.faults
-                    .add(
-                        &said.place,
-                        format!("several pipelines have a source `{name}`, with the topics {one} and {other}"),
-                    )
-                    .help(format!("write `topic: {one}`"));
-                None
+                let message = format!("several pipelines have a source `{name}`, with the topics {one} and {other}");
+                (message, format!("write `topic: {one}`"))
             }
-        }
+        };
+        self.faults.add(&said.place, message).help(help);
+        None
     }
 }
 
