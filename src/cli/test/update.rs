@@ -57,7 +57,7 @@ pub fn update(path: &Path, file: &TestFile, differences: &[(&Case, &Difference)]
             let plural = if comments == 1 { "comment is" } else { "comments are" };
             let _ = writeln!(said, "  {comments} {plural} lost with what stood there");
         }
-        edits.push((spot, spot.spell(what)));
+        edits.push((spot, spot.spell(what, &|text| file.mask(text))));
     }
     edits.sort_by_key(|(spot, _)| spot.range.start);
     let mut text = file.text.clone();

@@ -110,8 +110,22 @@ impl Reader<'_> {
 
     fn metric(&mut self, entry: &Entry, start: EventTime, flow: bool) -> Option<Expected<Vec<ExpectedPoint>>> {
         let metric = self.known(entry)?;
-        let points = entry.node.items().iter();
-        let points = points.filter_map(|point| self.point(&metric, point, start)).collect();
+        let mut points: Vec<ExpectedPoint> = Vec::new();
+        for node in entry.node.items() {
+            let Some(point) = self.point(&metric, node, start) else {
+                continue;
+            };
+            let same = |other: &ExpectedPoint| (&other.labels, other.time) == (&point.labels, point.time);
+            if points.iter().any(same) {
+                self.faults
+                    .add(
+                        &node.place,
+                        format!("this series of {} stands here a second time", metric.name),
+                    )
+                    .help("keep one of the two, or give each point its `time`");
+            }
+            points.push(point);
+        }
         Some(expected(entry, flow, points))
     }
 

@@ -75,9 +75,10 @@ impl Spot {
         }
     }
 
-    /// The bytes for this spot.
-    pub fn spell(&self, what: &Written) -> String {
+    /// The bytes for this spot. Texts go through `mask`, which calls what came from outside as a file would.
+    pub fn spell(&self, what: &Written, mask: &dyn Fn(&str) -> String) -> String {
         let mut out = String::new();
+        let what = &what.quoted(mask);
         match (self.key, self.flow) {
             (Some(key), true) => out.push_str(&format!(", {key}:")),
             (Some(key), false) => out.push_str(&format!("\n{:1$}{key}:", "", self.indent)),
@@ -99,12 +100,23 @@ impl Spot {
 // === impl Written ===
 
 impl Written {
+    /// With all texts spelled.
+    fn quoted(&self, mask: &dyn Fn(&str) -> String) -> Written {
+        match self {
+            Written::Plain(text) => Written::Plain(text.clone()),
+            Written::Text(text) => Written::Plain(quoted(text, mask)),
+            Written::List(items) => Written::List(items.iter().map(|item| item.quoted(mask)).collect()),
+            Written::Map(pairs) => {
+                let pair = |(key, value): &(String, Written)| (quoted(key, &str::to_owned), value.quoted(mask));
+                Written::Map(pairs.iter().map(pair).collect())
+            }
+        }
+    }
+
     fn is_short(&self) -> bool {
         match self {
             Written::Plain(_) | Written::Text(_) => true,
-            Written::Map(pairs) => pairs
-                .iter()
-                .all(|(_, value)| matches!(value, Written::Plain(_) | Written::Text(_))),
+            Written::Map(pairs) => pairs.iter().all(|(_, value)| matches!(value, Written::Plain(_))),
             Written::List(_) => false,
         }
     }
@@ -125,7 +137,7 @@ impl Written {
             }
             Written::Map(pairs) => {
                 for (key, value) in pairs {
-                    out.push_str(&format!("\n{:indent$}{}:", "", quoted(key)));
+                    out.push_str(&format!("\n{:indent$}{key}:", ""));
                     value.below(out, indent);
                 }
             }
@@ -135,8 +147,7 @@ impl Written {
 
     fn on_one_line(&self, out: &mut String) {
         match self {
-            Written::Plain(text) => out.push_str(text),
-            Written::Text(text) => out.push_str(&quoted(text)),
+            Written::Plain(text) | Written::Text(text) => out.push_str(text),
             Written::List(items) => {
                 let mut before = "[ ";
                 for item in items {
@@ -150,7 +161,7 @@ impl Written {
             Written::Map(pairs) => {
                 let mut before = "{ ";
                 for (key, value) in pairs {
-                    out.push_str(&format!("{before}{}: ", quoted(key)));
+                    out.push_str(&format!("{before}{key}: "));
                     value.on_one_line(out);
                     before = ", ";
                 }
@@ -161,15 +172,16 @@ impl Written {
 }
 
 /// A text as YAML, in quotes unless it can only be read as this text.
-fn quoted(text: &str) -> String {
+fn quoted(text: &str, mask: &dyn Fn(&str) -> String) -> String {
+    let text = mask(&text.replace("${", "$${"));
     let safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/');
     let starts = text.as_bytes().first().is_some_and(u8::is_ascii_alphabetic);
     let word = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
     if starts && text.bytes().all(safe) && !word.contains(&text.to_ascii_lowercase().as_str()) {
-        return text.to_owned();
+        return text;
     }
     // A JSON string is a YAML one.
-    serde_json::Value::from(text.replace("${", "$${")).to_string()
+    serde_json::Value::from(text).to_string()
 }
 
 fn column(text: &str, at: usize) -> usize {
@@ -220,12 +232,12 @@ mod tests {
             }
         };
         let mut text = text.to_owned();
-        text.replace_range(spot.range.clone(), &spot.spell(what));
+        text.replace_range(spot.range.clone(), &spot.spell(what, &str::to_owned));
         text
     }
 
     fn list() -> Written {
-        let item = |n: &str| Written::Map(vec![("n".into(), Written::Plain(n.into()))]);
+        let item = |n: &str| Written::Map(vec![("k".into(), Written::Plain(n.into()))]);
         Written::List(vec![item("1"), item("2")])
     }
 
@@ -234,15 +246,15 @@ mod tests {
         let text = "a: # why\n  b:\n    - 1 # one\n    # behind\n\n# next\nc: 1\n";
         assert_eq!(
             replaced(text, &["a", "b"], &list()),
-            "a: # why\n  b:\n    - { n: 1 }\n    - { n: 2 } # one\n    # behind\n\n# next\nc: 1\n"
+            "a: # why\n  b:\n    - { k: 1 }\n    - { k: 2 } # one\n    # behind\n\n# next\nc: 1\n"
         );
         assert_eq!(
             replaced("a: { b: none, c: 1 } # x\n", &["a", "b"], &list()),
-            "a: { b: [ { n: 1 }, { n: 2 } ], c: 1 } # x\n"
+            "a: { b: [ { k: 1 }, { k: 2 } ], c: 1 } # x\n"
         );
         assert_eq!(
             replaced("b: none\n", &["b"], &list()),
-            "b:\n  - { n: 1 }\n  - { n: 2 }\n"
+            "b:\n  - { k: 1 }\n  - { k: 2 }\n"
         );
     }
 
@@ -261,9 +273,11 @@ mod tests {
 
     #[test]
     fn text_is_quoted_where_it_could_be_read_as_something_else() {
+        let quoted = |text| quoted(text, &|text| text.replace("secret", "${env:S}"));
         for text in ["email", "a.b/c-d_1"] {
             assert_eq!(quoted(text), text);
         }
+        assert_eq!(quoted("a-secret"), "\"a-${env:S}\"");
         assert_eq!(quoted("true"), "\"true\"");
         assert_eq!(quoted("0.25"), "\"0.25\"");
         assert_eq!(quoted(""), "\"\"");

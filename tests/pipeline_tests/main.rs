@@ -1,5 +1,8 @@
 //! `streamgauge test`: what is as expected passes, what is not is shown beside it, and a wrong file says where.
 
+mod update;
+mod wrong;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -12,7 +15,7 @@ metrics:
   messages_total: { count: messages, labels: { channel: /channel } }
   size_bytes:
     observe: { of: messages, value: /size }
-    histogram: { kind: explicit, bounds: [0.5, 1, 10], unit: By }
+    histogram: { kind: explicit, buckets: [0.5, 1, 10], unit: By }
   stamped_total: { count: stamped }
 ";
 
@@ -158,159 +161,70 @@ fn a_record_without_a_time_field_has_its_event_time_as_timestamp() {
 }
 
 #[test]
-fn a_wrong_file_ends_with_2_and_says_where_and_what_would_be_right() {
-    let folder = Folder::new();
-    for (wrong, place, message, help) in [
-        (
-            "  a: { given: [ { source: mesages } ], expect: {} }\n",
-            ":3:27",
-            "no source `mesages`",
-            "`messages`",
-        ),
-        (
-            "  a: { given: [ { source: messages, att: 5s } ], expect: {} }\n",
-            ":3:37",
-            "unknown key `att`",
-            "`at`",
-        ),
-        (
-            "  a: { given: [ { wait: 5s } ], expect: { metrics: { message_total: none } } }\n",
-            ":3:54",
-            "no metric `message_total`",
-            "`messages_total`",
-        ),
-        (
-            "  a: { given: [ { wait: 5s } ], expect: { metrics: { messages_total: [ { value: 1 } ] } } }\n",
-            ":3:72",
-            "not named without `channel`",
-            "all labels",
-        ),
-        (
-            "  a: { given: [ { wait: 5s } ], expect: { metrics: { size_bytes: [ { value: 1 } ] } } }\n",
-            ":3:70",
-            "is a histogram: it has no `value`",
-            "`count`",
-        ),
-        (
-            "  a: { given: [ { wait: 5 } ], expect: {} }\n",
-            ":3:25",
-            "a duration needs its unit",
-            "`5s`",
-        ),
-        (
-            "  a: { given: [ { wait: 5s } ] }\n",
-            ":3:3",
-            "expects nothing",
-            "--update",
-        ),
-        ("  a: [\n", ":", "this is not YAML", ""),
-    ] {
-        let path = folder.cases(wrong);
-        let (code, stdout, stderr) = streamgauge(&[&path]);
-        assert_eq!(code, 2, "{wrong}{stdout}{stderr}");
-        for part in [&format!("p.test.yaml{place}"), message, help] {
-            assert!(stderr.contains(part), "{part} is not in {stderr}");
-        }
-    }
-}
-
-#[test]
-fn a_wrong_pipeline_or_none_ends_with_2() {
-    let folder = Folder::new();
-    let path = folder.cases(&EMAIL_TWICE.replace("TOTAL", "2"));
-    std::fs::write(
-        folder.path("p.yaml"),
-        PIPELINE.replace("count: messages", "cuont: messages"),
-    )
-    .expect("written");
-    let (code, _, stderr) = streamgauge(&[&path]);
-    assert_eq!(code, 2);
-    assert!(
-        stderr.contains("p.yaml:6") && stderr.contains("did you mean `count`?"),
-        "{stderr}"
-    );
-    std::fs::remove_file(folder.path("p.yaml")).expect("removed");
-    let (code, _, stderr) = streamgauge(&[&path]);
-    assert_eq!(code, 2);
-    assert!(
-        stderr.contains("p.test.yaml:1:12") && stderr.contains("there is no file"),
-        "{stderr}"
-    );
-}
-
-#[test]
-fn an_update_makes_the_tests_pass_and_leaves_the_rest_of_the_file_as_it_is() {
-    let folder = Folder::new();
-    let wrong = format!(
-        "# before\n{}      late: {{ messages_total: 7 }}\n\n  # the next one\n{}",
-        EMAIL_TWICE.replace("TOTAL", "3"),
-        "  new: # has nothing yet
-    given: [ { source: messages, value: { channel: \"a b\", size: 20 } }, { source: messages, text: no } ] # end
-# last
-"
-    );
-    let path = folder.cases(&wrong);
-    let (code, stdout, stderr) = streamgauge(&[Path::new("--update"), &path]);
-    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
-    assert!(stdout.contains(":10:9: messages_total of `two messages`"), "{stdout}");
-    assert!(stdout.contains("3 expectations written"), "{stdout}");
-    let written = std::fs::read_to_string(&path).expect("readable");
-    let right = wrong
-        .replace("value: 3 }", "value: 2 }")
-        .replace("late: { messages_total: 7 }", "late: { messages_total: 0 }");
-    let (head, tail) = right.split_at(right.find("# last").expect("the end"));
-    assert!(written.contains(head.trim_end()), "{written}");
-    assert!(written.ends_with(tail), "{written}");
-    for line in [
-        "          - { labels: { channel: \"a b\" }, value: 1 }",
-        "          - { count: 1, sum: 20 }",
-        "      outcomes: { counted: 1, malformed: 1 }",
-        "        - { outcome: malformed, topic: messages, reason: ",
-    ] {
-        assert!(written.contains(line), "{line} is not in {written}");
-    }
-    let (code, stdout, _) = streamgauge(&[&path]);
-    assert_eq!(code, 0, "{stdout}");
-    let (code, stdout, _) = streamgauge(&[Path::new("--update"), &path]);
-    assert!(code == 0 && stdout.contains("nothing to update"), "{stdout}");
-    assert_eq!(std::fs::read_to_string(&path).expect("readable"), written);
-}
-
-#[test]
-fn an_update_says_what_it_loses_and_what_it_does_not_touch() {
-    let folder = Folder::new();
-    let path = folder.cases(
-        "  one:
-    given: [ { source: messages, value: { channel: email, size: 1 } } ]
-    expect:
-      metrics:
-        messages_total:
-          # nobody writes letters
-          - { labels: { channel: letter }, value: 1 }
-      outcomes: &all { counted: 9 }
-  two:
-    given: [ { source: messages, value: { channel: email, size: 1 } } ]
-    expect: { outcomes: *all }
-",
-    );
-    let (code, stdout, stderr) = streamgauge(&[Path::new("--update"), &path]);
-    assert_eq!(code, 0, "{stdout}{stderr}");
-    assert!(stdout.contains("1 comment is lost"), "{stdout}");
-    assert_eq!(
-        stdout.matches("shared by an anchor or an alias, not touched").count(),
-        2,
-        "{stdout}"
-    );
-    let written = std::fs::read_to_string(&path).expect("readable");
-    assert!(
-        written.contains("&all { counted: 9 }") && !written.contains("letter"),
-        "{written}"
-    );
-}
-
-#[test]
 fn equal_files_give_equal_results() {
     let folder = Folder::new();
     let path = folder.cases(&EMAIL_TWICE.replace("TOTAL", "3"));
     assert_eq!(streamgauge(&[&path]), streamgauge(&[&path]));
+}
+
+#[test]
+fn the_tests_of_the_page_on_tests_pass() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/testing-pipelines.md")).expect("readable");
+    let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let folder = Folder::new();
+    std::fs::copy(root.join("pipelines/support.yaml"), folder.path("support.yaml")).expect("copied");
+    let path = folder.path("page.test.yaml");
+    std::fs::write(&path, example.expect("an example")).expect("written");
+    let (code, stdout, stderr) = streamgauge(&[&path]);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+}
+
+#[test]
+fn buckets_of_an_exponential_histogram_are_compared_by_their_bounds() {
+    let folder = Folder::new();
+    let pipeline = PIPELINE.replace(
+        "kind: explicit, buckets: [0.5, 1, 10]",
+        "kind: exponential, max_buckets: 8",
+    );
+    std::fs::write(folder.path("p.yaml"), pipeline).expect("written");
+    let case = "  sizes:
+    given:
+      - { source: messages, value: { channel: email, size: 0 } }
+      - { source: messages, value: { channel: email, size: 3 }, times: 2 }
+      - { source: messages, value: { channel: email, size: 40 } }
+    expect:
+      metrics:
+        size_bytes:
+          - { count: 4, sum: 46, buckets: { \"0\": 1, \"4\": 2, \"FORTY\": 1 } }
+";
+    let (code, stdout, stderr) = streamgauge(&[&folder.cases(&case.replace("FORTY", "45.2548"))]);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    let (code, stdout, _) = streamgauge(&[&folder.cases(&case.replace("FORTY", "32"))]);
+    assert_eq!(code, 1);
+    assert!(
+        stdout.contains("buckets {0: 1, 4: 2, 32: 1}  count 4, sum 46, buckets {0: 1, 4: 2, 45.2548: 1}"),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn a_quiet_partition_holds_a_window_open_until_it_counts_as_idle() {
+    let folder = Folder::new();
+    // Partition 0 was quiet since 1 s. At 19 s, its watermark is 9 s by the rule for idle partitions; at 20 s it is 10 s.
+    for (then, late) in [("19s", 0), ("20s", 1)] {
+        let case = format!(
+            "  late:
+    given:
+      - {{ source: messages, at: 1s, value: {{ channel: email, size: 1 }} }}
+      - {{ source: messages, at: 16s, partition: 1, value: {{ channel: email, size: 1 }} }}
+      - {{ source: messages, at: 6s, arrives: {then}, value: {{ channel: email, size: 1 }} }}
+    expect:
+      metrics: {{ messages_total: [ {{ labels: {{ channel: email }}, value: 3 }} ] }}
+      late: {{ messages_total: {late} }}
+"
+        );
+        let (code, stdout, stderr) = streamgauge(&[&folder.cases(&case)]);
+        assert_eq!(code, 0, "{then}: {stdout}{stderr}");
+    }
 }
