@@ -22,7 +22,7 @@ use crate::export::settings::{Settings, Signal};
 use crate::export::stats::ExportStats;
 use crate::export::telemetry::{self, Telemetry};
 use crate::http;
-use crate::kafka::{self, Cleanup, ConnectError, EnsureError, KafkaCluster, TopicSpec};
+use crate::kafka::{self, Cleanup, ConnectError, EnsureError, KafkaCluster, OrphanWatch, TopicSpec, Watched};
 use crate::pipeline;
 use crate::runtime::Stop;
 use crate::runtime::log::{Connect, LogError};
@@ -140,7 +140,9 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
         &export_control,
     )?;
     let telemetry = telemetry(args, &application, &stats, &export_stats)?;
+    let orphans = watch_for_orphans(args, &application, &cluster)?;
     wait(&stopping, &threads);
+    drop(orphans);
     let exit = end(args, threads, &stopping, &export_control);
     telemetry.stop();
     http.stop();
@@ -197,6 +199,28 @@ fn start_stages(
         threads.export = Some(outbox::spawn(config, log, Arc::clone(control)));
     }
     Ok(threads)
+}
+
+/// Only instances with names can leave a partition without an owner.
+fn watch_for_orphans(
+    args: &RunArgs,
+    application: &Application,
+    cluster: &Arc<KafkaCluster>,
+) -> Result<Option<OrphanWatch>, Exit> {
+    if args.instance.is_none() {
+        return Ok(None);
+    }
+    let groups = args.stages.iter().map(|stage| Watched {
+        group: application.group(*stage),
+        topics: match stage {
+            Stage::Tap => application.input_topics(),
+            Stage::Gauge => vec![application.gauge_repartition()],
+            Stage::Export => vec![application.outbox()],
+        },
+    });
+    OrphanWatch::start(cluster.connection(), groups.collect())
+        .map(Some)
+        .map_err(usage)
 }
 
 /// The process's own metrics.

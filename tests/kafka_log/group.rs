@@ -87,6 +87,61 @@ fn a_named_instance_that_restarts_takes_its_partitions_back_at_once() {
 }
 
 #[test]
+fn a_partition_that_an_instance_left_in_the_middle_of_a_rebalance_finds_an_owner() {
+    let server = broker();
+    server.create_topic("orphan.in", 3, &[]);
+    let cluster = cluster(&server);
+    let mut first = joined(&cluster, "orphan", Some("a"), "orphan-a", &["orphan.in"]);
+    first.until("it has all", |member| member.owned.len() == 3);
+    let mut second = joined(&cluster, "orphan", Some("b"), "orphan-b", &["orphan.in"]);
+    // A partition is taken from the first one, which dies before it could ask for the second round.
+    let deadline = Instant::now() + LONG;
+    let taken = loop {
+        second.turn().expect("a turn");
+        first
+            .log
+            .poll(Duration::from_millis(20), 500, &mut |_, _, _| true)
+            .expect("a poll");
+        if let Some(Change::Revoked(taken)) = first.log.changes().into_iter().next() {
+            break taken;
+        }
+        assert!(Instant::now() < deadline, "nothing is taken from the first one");
+    };
+    drop(first);
+    let mut again = joined(&cluster, "orphan", Some("a"), "orphan-a", &["orphan.in"]);
+    let owned = |again: &Member, second: &Member| again.owned.len() + second.owned.len();
+    let deadline = Instant::now() + LONG;
+    while owned(&again, &second) < 2 {
+        again.turn().expect("a turn");
+        second.turn().expect("a turn");
+        assert!(Instant::now() < deadline, "{:?} {:?}", again.owned, second.owned);
+    }
+    let end = Instant::now() + Duration::from_secs(8);
+    while Instant::now() < end {
+        again.turn().expect("a turn");
+        second.turn().expect("a turn");
+    }
+    let is_owned = |member: &Member| taken.iter().any(|partition| member.owned.contains(partition));
+    assert!(
+        !is_owned(&again) && !is_owned(&second),
+        "brokers and clients leave {taken:?} to nobody"
+    );
+    let watched = Watched {
+        group: "orphan".to_owned(),
+        topics: vec!["orphan.in".to_owned()],
+    };
+    let watch = OrphanWatch::start(&connection(&server, &[]), vec![watched]).expect("a thread");
+    let deadline = Instant::now() + LONG;
+    while owned(&again, &second) < 3 {
+        again.turn().expect("a turn");
+        second.turn().expect("a turn");
+        assert!(Instant::now() < deadline, "{:?} {:?}", again.owned, second.owned);
+    }
+    drop(watch);
+    assert!(again.owned.is_disjoint(&second.owned));
+}
+
+#[test]
 fn the_older_of_two_instances_of_one_name_ends() {
     let server = broker();
     server.create_topic("double.in", 2, &[]);

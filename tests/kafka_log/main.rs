@@ -15,8 +15,8 @@ use common::kafka::{Kafka, Write};
 use streamgauge::engine::task::Stamp;
 use streamgauge::engine::time::WallTime;
 use streamgauge::kafka::{
-    Cleanup, ClientOptions, Connection, EnsureError, KafkaCluster, KafkaLog, TopicSpec, cluster_info, describe,
-    ensure_topics, fetch_group_offsets,
+    Cleanup, ClientOptions, Connection, EnsureError, KafkaCluster, KafkaLog, OrphanWatch, TopicSpec, Watched,
+    cluster_info, describe, ensure_topics, fetch_group_offsets,
 };
 use streamgauge::runtime::log::{Change, CommitOffset, Log, LogError, Notice, Send, TopicPartition};
 
