@@ -303,8 +303,10 @@ fn plan() -> Arc<Plan> {
                 pipeline: 0,
                 when: Some(when),
                 recipes,
+                emits: Vec::new(),
             }],
         }],
+        ..Plan::default()
     })
 }
 

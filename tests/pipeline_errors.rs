@@ -108,28 +108,17 @@ fn keys_of_later_versions_are_refused_as_such() {
         faults(&format!("pipeline: p\n{SOURCES}{METRICS}traces: []\n")),
         &later("6:1 `traces`", "makes spans"),
     );
-    only(
-        faults_of_metric("t_seconds", "respond: { from: raw, to: raw, on: /x, within: 24h }"),
-        &later("6:5 `respond`", "measures from a request to its response"),
-    );
-    only(
-        faults_of_metric(
-            "t_total",
-            "{ count: raw, labels: { c: { latest: raw, on: /a, equals: /b, take: /c, within: 24h } } }",
-        ),
-        &later("6:34 `latest`", "looks a value up in another topic"),
-    );
 }
 
 #[test]
 fn a_metric_is_exactly_one_of_count_sum_and_observe() {
     only(
         faults_of_metric("a_total", "{ count: raw, sum: { of: raw, value: /x } }"),
-        "6:19 a metric cannot have both `count` and `sum` / it has exactly one of `count`, `sum` or `observe`",
+        "6:19 a metric cannot have both `count` and `sum` / it has exactly one of `count`, `sum`, `observe` or `respond`",
     );
     only(
         faults_of_metric("a_total", "help: Nothing at all."),
-        "6:5 a metric needs one of `count`, `sum` or `observe` / add for example `count: raw`",
+        "6:5 a metric needs one of `count`, `sum`, `observe` or `respond` / add for example `count: raw`",
     );
     only(
         faults_of_metric("a_total", "{ count: raw, histogram: { kind: explicit } }"),
@@ -216,7 +205,8 @@ fn labels_have_names_and_values_that_prometheus_takes() {
     );
     only(
         label("c: { field: /a, const: b }"),
-        "6:45 a label cannot have both `field` and `const` / it has exactly one of `field`, `const`, `record` or `cel`",
+        "6:45 a label cannot have both `field` and `const` / it has exactly one of `field`, `const`, `record`, `cel`, `from`, \
+         `to` or `latest`",
     );
     only(
         label("c: { record: topik }"),

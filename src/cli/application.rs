@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::engine::correlate::{CorrelateOptions, CorrelateStage};
 use crate::engine::gauge::{GaugeOptions, GaugeStage};
 use crate::engine::plan::Plan;
 use crate::engine::tap::TapStage;
@@ -20,11 +21,16 @@ use crate::runtime::{Stop, Worker, WorkerOptions};
 pub const DEAD_LETTER_PARTITIONS: u32 = 1;
 /// What one client buffers of what it fetched, at the least, in KiB.
 const LEAST_QUEUE_KBYTES: u32 = 2 * 1024;
+/// Keys and undecided records that one correlate task holds before its input waits: some 100 MB.
+const MOST_CORRELATED: u64 = 2_000_000;
 
 pub(super) const GAUGE_REPARTITION: &str = "gauge-repartition";
 pub(super) const GAUGE_CHANGELOG: &str = "gauge-changelog";
 pub(super) const OUTBOX: &str = "otlp-metrics";
 pub(super) const DEAD_LETTERS: &str = "dead-letters";
+pub(super) const CORRELATE_REPARTITION: &str = "correlate-repartition";
+pub(super) const CORRELATE_CHANGELOG: &str = "correlate-changelog";
+pub(super) const TRACES_OUTBOX: &str = "otlp-traces";
 
 /// One application as this process runs it.
 #[derive(Clone)]
@@ -78,6 +84,19 @@ impl Application {
         named(&self.id, GAUGE_CHANGELOG)
     }
 
+    pub fn correlate_repartition(&self) -> String {
+        named(&self.id, CORRELATE_REPARTITION)
+    }
+
+    pub fn correlate_changelog(&self) -> String {
+        named(&self.id, CORRELATE_CHANGELOG)
+    }
+
+    /// Frozen spans on their way to collectors.
+    pub fn traces_outbox(&self) -> String {
+        named(&self.id, TRACES_OUTBOX)
+    }
+
     /// Frozen requests on their way to collectors.
     pub fn outbox(&self) -> String {
         named(&self.id, OUTBOX)
@@ -93,7 +112,7 @@ impl Application {
 
     /// See [`internal_topics`].
     pub fn internal_topics(&self) -> Vec<InternalTopic> {
-        internal_topics(&self.id, self.shuffle_partitions)
+        internal_topics(&self.id, self.shuffle_partitions, &self.plan)
     }
 
     /// The `number`th tap worker of this process.
@@ -111,6 +130,35 @@ impl Application {
             },
             stage: Box::new(move || Box::new(TapStage::new(Arc::clone(&plan), partitions))),
         }
+    }
+
+    /// The worker of the joins; `None` where there are none.
+    pub fn correlate_worker(&self) -> Option<WorkerSetup> {
+        if !self.plan.correlates() {
+            return None;
+        }
+        let plan = Arc::clone(&self.plan);
+        let options = CorrelateOptions {
+            application: self.id.clone(),
+            partitions: self.shuffle_partitions,
+            max_entries: MOST_CORRELATED,
+        };
+        let mut worker = self.options(Stage::Correlate, 0);
+        worker.topics.changelog = Some(self.correlate_changelog());
+        worker.topics.outbox = self
+            .plan
+            .traces()
+            .then(|| (self.traces_outbox(), self.shuffle_partitions));
+        Some(WorkerSetup {
+            client: self.client(Stage::Correlate, 0),
+            options: WorkerOptions {
+                inputs: vec![self.correlate_repartition()],
+                counted_topics: self.input_topics(),
+                trim_input: true,
+                ..worker
+            },
+            stage: Box::new(move || Box::new(CorrelateStage::new(Arc::clone(&plan), options.clone()))),
+        })
     }
 
     pub fn gauge_worker(&self) -> WorkerSetup {
@@ -133,7 +181,7 @@ impl Application {
 
     pub fn client(&self, stage: Stage, number: u32) -> ClientOptions {
         let name = stage_name(stage);
-        let clients = self.tap_workers + 2;
+        let clients = self.tap_workers + 2 + u32::from(self.plan.correlates());
         ClientOptions {
             group: self.group(stage),
             instance: self.instance.as_ref().map(|instance| format!("{instance}-{number}")),
@@ -159,7 +207,10 @@ impl Application {
             name: format!("{}-{number}", stage_name(stage)),
             inputs: Vec::new(),
             topics: Topics {
-                repartition: BTreeMap::from([(Stage::Gauge, self.gauge_repartition())]),
+                repartition: BTreeMap::from([
+                    (Stage::Correlate, self.correlate_repartition()),
+                    (Stage::Gauge, self.gauge_repartition()),
+                ]),
                 changelog: None,
                 outbox: None,
                 dead_letters: (self.dead_letters(), DEAD_LETTER_PARTITIONS),
@@ -190,6 +241,7 @@ impl WorkerSetup {
 pub fn stage_name(stage: Stage) -> &'static str {
     match stage {
         Stage::Tap => "tap",
+        Stage::Correlate => "correlate",
         Stage::Gauge => "gauge",
         Stage::Export => "export",
     }
@@ -203,13 +255,19 @@ pub(super) fn named(application_id: &str, what: &str) -> String {
 pub fn group(application_id: &str, stage: Stage) -> String {
     match stage {
         Stage::Tap => application_id.to_owned(),
+        Stage::Correlate => named(application_id, "correlate"),
         Stage::Gauge => named(application_id, "gauge"),
         Stage::Export => named(application_id, "otlp-metrics"),
     }
 }
 
-/// Every topic that the application keeps for itself.
-pub fn internal_topics(application_id: &str, shuffle_partitions: u32) -> Vec<InternalTopic> {
+/// The consumer group of the loop that exports spans; [`Stage::Export`]'s own exports points.
+pub fn traces_group(application_id: &str) -> String {
+    named(application_id, TRACES_OUTBOX)
+}
+
+/// Every topic that the application keeps for itself, with these pipelines.
+pub fn internal_topics(application_id: &str, shuffle_partitions: u32, plan: &Plan) -> Vec<InternalTopic> {
     let topic = |what, partitions, compacted, retention_hours, holds| InternalTopic {
         name: named(application_id, what),
         partitions,
@@ -217,7 +275,7 @@ pub fn internal_topics(application_id: &str, shuffle_partitions: u32) -> Vec<Int
         retention_hours,
         holds,
     };
-    vec![
+    let mut topics = vec![
         topic(
             GAUGE_REPARTITION,
             shuffle_partitions,
@@ -240,12 +298,33 @@ pub fn internal_topics(application_id: &str, shuffle_partitions: u32) -> Vec<Int
             Some(7 * 24),
             "records that no metric could take",
         ),
-    ]
+    ];
+    if plan.correlates() {
+        topics.push(topic(
+            CORRELATE_REPARTITION,
+            shuffle_partitions,
+            false,
+            None,
+            "keyed records on their way to their key's owner",
+        ));
+        topics.push(topic(
+            CORRELATE_CHANGELOG,
+            shuffle_partitions,
+            true,
+            None,
+            "open requests, looked-up values, records that wait",
+        ));
+    }
+    if plan.traces() {
+        let holds = "frozen spans";
+        topics.push(topic(TRACES_OUTBOX, shuffle_partitions, false, Some(24), holds));
+    }
+    topics
 }
 
 /// An input topic that is one of the application's own: it would be fed with what it is read for.
 pub fn own_input<'p>(plan: &'p Plan, application_id: &str) -> Option<&'p str> {
-    let own = internal_topics(application_id, 1);
+    let own = internal_topics(application_id, 1, plan);
     let inputs = plan.topics.iter().map(|topic| topic.topic.as_str());
     inputs
         .into_iter()

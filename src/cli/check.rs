@@ -56,14 +56,15 @@ pub fn command(args: &CheckArgs) -> ExitCode {
         Ok(connection) => connection,
         Err(exit) => return exit.into(),
     };
-    let mut ask = |topics: &[String]| ask_brokers(&connection, &request.application_id, topics);
+    let mut ask = |plan: &Plan| ask_brokers(&connection, &request.application_id, plan);
     run(&request, &super::environment, Some(&mut ask))
 }
 
 /// Partition counts, once the login is known to have every right that `run` needs.
-fn ask_brokers(connection: &Connection, application_id: &str, topics: &[String]) -> Result<PartitionCounts, Unasked> {
-    let (_, found) = kafka::describe(connection, topics)?;
-    let missing = rights::missing(connection, application_id, &found)?;
+fn ask_brokers(connection: &Connection, application_id: &str, plan: &Plan) -> Result<PartitionCounts, Unasked> {
+    let topics: Vec<String> = plan.topics.iter().map(|topic| topic.topic.clone()).collect();
+    let (_, found) = kafka::describe(connection, &topics)?;
+    let missing = rights::missing(connection, application_id, plan, &found)?;
     if !missing.is_empty() {
         return Err(Unasked {
             exit: Exit::Unreachable,
@@ -85,8 +86,8 @@ pub struct Request {
     pub shuffle_partitions: u32,
 }
 
-/// Asks the brokers for the partition counts of these topics.
-pub type Ask<'a> = &'a mut dyn FnMut(&[String]) -> Result<PartitionCounts, Unasked>;
+/// Asks the brokers for the partition counts of the input topics.
+pub type Ask<'a> = &'a mut dyn FnMut(&Plan) -> Result<PartitionCounts, Unasked>;
 
 /// Why the brokers gave no answer, a reason a line, and how the process ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,8 +123,7 @@ pub fn run(request: &Request, env: &dyn Fn(&str) -> Option<String>, ask: Option<
         complain(checked.hidden.mask(&refused));
         return Exit::Usage.into();
     }
-    let topics: Vec<String> = checked.plan.topics.iter().map(|topic| topic.topic.clone()).collect();
-    let counts = match ask.map(|ask| ask(&topics)).transpose() {
+    let counts = match ask.map(|ask| ask(&checked.plan)).transpose() {
         Ok(counts) => counts,
         Err(unasked) => {
             unasked.why.iter().for_each(complain);
@@ -209,9 +209,16 @@ impl Report<'_> {
             "{} (one a partition of {application}-gauge-repartition)",
             counted(shuffle as usize, "task")
         );
+        let correlates = format!(
+            "{} (one a partition of {application}-correlate-repartition), group {application}-correlate",
+            counted(shuffle as usize, "task")
+        );
         let exports = format!("one loop a partition of {application}-otlp-metrics");
         self.out.push_str("\nstages\n");
         self.line(2, "tap", &format!("{taps}, group {application}"));
+        if !self.plan().joins.is_empty() {
+            self.line(2, "correlate", &correlates);
+        }
         self.line(2, "gauge", &format!("{gauges}, group {application}-gauge"));
         self.line(2, "export", &exports);
     }
@@ -242,11 +249,14 @@ impl Report<'_> {
             self.line(4, "starts at", &self.mask(&spell_start(topic.start)));
             self.line(4, "reads", &reads);
             for (at, source) in topic.sources.iter().enumerate() {
-                let fed: Vec<&str> = source
+                let plan = &self.checked.plan;
+                let metrics = source
                     .recipes
                     .iter()
-                    .map(|recipe| self.checked.plan.metrics[recipe.metric.0].name.as_str())
-                    .collect();
+                    .map(|recipe| plan.metrics[recipe.metric.0].name.as_str());
+                let joins = source.emits.iter().map(|emit| plan.joins[emit.join.0].name.as_str());
+                let mut fed: Vec<&str> = metrics.chain(joins).collect();
+                fed.dedup();
                 self.line(
                     4,
                     if at == 0 { "feeds" } else { "" },
@@ -283,7 +293,12 @@ impl Report<'_> {
     }
 
     fn internal_topics(&mut self) {
-        let topics = application::internal_topics(&self.request.application_id, self.request.shuffle_partitions);
+        let Request {
+            application_id,
+            shuffle_partitions,
+            ..
+        } = self.request;
+        let topics = application::internal_topics(application_id, *shuffle_partitions, self.plan());
         let width = topics.iter().map(|topic| topic.name.len()).max().unwrap_or_default();
         self.out.push_str("\ninternal topics\n");
         for topic in topics {
@@ -312,6 +327,13 @@ impl Report<'_> {
                 .filter(|(_, _, recipe)| recipe.metric == MetricIx(at))
                 .collect();
             self.metric(metric, &feeds, &checked.expenses[at]);
+            let joins = checked.plan.joins_of(MetricIx(at));
+            for join in &joins {
+                self.line(4, "joined", &self.mask(&checked.plan.joins[join.0].name));
+            }
+            if !joins.is_empty() && !metric.labels.is_empty() {
+                self.line(4, "labels", &self.mask(&metric.labels.join(", ")));
+            }
         }
     }
 
@@ -375,6 +397,7 @@ impl Report<'_> {
         match from {
             LabelFrom::Const(value) => format!("\"{}\"", self.mask(value)),
             LabelFrom::Topic => "the record's topic".to_owned(),
+            LabelFrom::Offset => "the offset".to_owned(),
             LabelFrom::Partition => "the record's partition".to_owned(),
             LabelFrom::Field {
                 pointer,
@@ -404,6 +427,7 @@ impl Report<'_> {
 fn kind(kind: &Kind) -> String {
     match kind {
         Kind::Count | Kind::Sum => "counter".to_owned(),
+        Kind::Level(_) => "gauge".to_owned(),
         Kind::Explicit { bounds } => format!("histogram, {} buckets,", bounds.len() + 1),
         Kind::Exponential { max_buckets } => format!("exponential histogram, up to {max_buckets} buckets,"),
     }

@@ -5,18 +5,30 @@
 //!
 //! Edges:
 //! - only what the brokers say for sure counts as missing; the call that is refused later names its right too;
+//! - what pipelines without joins do not need is not asked for;
 //! - without DELETE and DESCRIBE_CONFIGS an application runs, so `run` only warns; `check --connect` wants all of them.
 
-use super::application::{self, Application, DEAD_LETTERS, GAUGE_CHANGELOG, GAUGE_REPARTITION, OUTBOX, named};
+use super::application::{
+    self, Application, CORRELATE_CHANGELOG, CORRELATE_REPARTITION, DEAD_LETTERS, GAUGE_CHANGELOG, GAUGE_REPARTITION,
+    OUTBOX, TRACES_OUTBOX, named,
+};
+use crate::engine::plan::Plan;
 use crate::engine::task::Stage;
 use crate::kafka::{self, ConnectError, Connection, Missing, Operation, TopicInfo, TopicNeed};
 
-const STAGES: [Stage; 3] = [Stage::Tap, Stage::Gauge, Stage::Export];
+/// All stages that these pipelines need.
+fn stages_of(plan: &Plan) -> Vec<Stage> {
+    let mut stages = vec![Stage::Tap, Stage::Gauge, Stage::Export];
+    if plan.correlates() {
+        stages.push(Stage::Correlate);
+    }
+    stages
+}
 
 /// What these stages do with topics.
-fn needs(application_id: &str, inputs: &[String], stages: &[Stage]) -> Vec<TopicNeed> {
+fn needs(application_id: &str, plan: &Plan, stages: &[Stage]) -> Vec<TopicNeed> {
     use Operation::{Create, Delete, Describe, DescribeConfigs, Read, Write};
-    use Stage::{Export, Gauge, Tap};
+    use Stage::{Correlate, Export, Gauge, Tap};
     let own = |what: &str, of: &[(Stage, &[Operation])]| {
         // Every instance makes and verifies all of them.
         let mut operations = vec![Create, Describe, DescribeConfigs];
@@ -30,31 +42,50 @@ fn needs(application_id: &str, inputs: &[String], stages: &[Stage]) -> Vec<Topic
             operations,
         }
     };
-    let read = |topic: &String| TopicNeed {
-        topic: topic.clone(),
-        operations: vec![Read],
-    };
-    let inputs = inputs.iter().filter(|_| stages.contains(&Tap)).map(read);
-    inputs
-        .chain([
-            own(GAUGE_REPARTITION, &[(Tap, &[Write]), (Gauge, &[Read, Delete])]),
-            own(GAUGE_CHANGELOG, &[(Gauge, &[Read, Write])]),
-            own(OUTBOX, &[(Gauge, &[Write]), (Export, &[Read])]),
-            own(DEAD_LETTERS, &[(Tap, &[Write]), (Export, &[Write])]),
-        ])
-        .collect()
+    let mut needs = Vec::new();
+    if stages.contains(&Tap) {
+        needs.extend(plan.topics.iter().map(|input| TopicNeed {
+            topic: input.topic.clone(),
+            operations: vec![Read],
+        }));
+    }
+    let partials: &[(Stage, &[Operation])] = &[(Tap, &[Write]), (Correlate, &[Write]), (Gauge, &[Read, Delete])];
+    needs.extend([
+        own(GAUGE_REPARTITION, partials),
+        own(GAUGE_CHANGELOG, &[(Gauge, &[Read, Write])]),
+        own(OUTBOX, &[(Gauge, &[Write]), (Export, &[Read])]),
+        own(DEAD_LETTERS, &[(Tap, &[Write]), (Export, &[Write])]),
+    ]);
+    if plan.correlates() {
+        let keyed: &[(Stage, &[Operation])] = &[(Tap, &[Write]), (Correlate, &[Read, Delete])];
+        needs.extend([
+            own(CORRELATE_REPARTITION, keyed),
+            own(CORRELATE_CHANGELOG, &[(Correlate, &[Read, Write])]),
+        ]);
+    }
+    if plan.traces() {
+        needs.push(own(TRACES_OUTBOX, &[(Correlate, &[Write]), (Export, &[Read])]));
+    }
+    needs
 }
 
-/// Every right that the login lacks for all stages, in words. `found` are the input topics, as the brokers describe them. Groups and transactional ids are tried with the transactional
-/// id `APP-check`, and nothing is written.
+/// Every right that the login lacks for all stages, in words. `found` are the input topics, as the brokers describe them.
+/// Groups and transactional ids are tried with the transactional id `APP-check`, and nothing is written.
 pub fn missing(
     connection: &Connection,
     application_id: &str,
+    plan: &Plan,
     found: &[TopicInfo],
 ) -> Result<Vec<String>, ConnectError> {
-    let inputs: Vec<String> = found.iter().map(|topic| topic.name.clone()).collect();
-    let on_topics = kafka::missing_on_topics(connection, &needs(application_id, &inputs, &STAGES))?;
-    let groups = STAGES.map(|stage| application::group(application_id, stage));
+    let stages = stages_of(plan);
+    let on_topics = kafka::missing_on_topics(connection, &needs(application_id, plan, &stages))?;
+    let mut groups: Vec<String> = stages
+        .iter()
+        .map(|stage| application::group(application_id, *stage))
+        .collect();
+    if plan.traces() {
+        groups.push(application::traces_group(application_id));
+    }
     let topic = found
         .iter()
         .find(|topic| topic.partitions.is_some_and(|partitions| partitions > 0));
@@ -80,7 +111,7 @@ pub fn missing_to_run(
     application: &Application,
     stages: &[Stage],
 ) -> Result<Vec<String>, ConnectError> {
-    let needs = needs(&application.id, &application.input_topics(), stages);
+    let needs = needs(&application.id, &application.plan, stages);
     let mut stopping = Vec::new();
     for missing in kafka::missing_on_topics(connection, &needs)? {
         let can_do_without =

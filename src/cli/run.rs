@@ -69,7 +69,7 @@ pub struct RunArgs {
     workers: Option<u32>,
 
     /// Stages to run here
-    #[arg(long, value_delimiter = ',', default_value = "tap,gauge,export", value_parser = stage_of, value_name = "STAGE,...")]
+    #[arg(long, value_delimiter = ',', default_value = "tap,correlate,gauge,export", value_parser = stage_of, value_name = "STAGE,...")]
     stages: Vec<Stage>,
 
     /// What all Kafka clients of this process together buffer of fetched records, in MiB
@@ -174,6 +174,9 @@ fn start_stages(
     if args.stages.contains(&Stage::Gauge) {
         setups.push(application.gauge_worker());
     }
+    if args.stages.contains(&Stage::Correlate) {
+        setups.extend(application.correlate_worker());
+    }
     if args.stages.contains(&Stage::Tap) {
         setups.extend((0..application.tap_workers).map(|number| application.tap_worker(number)));
     }
@@ -214,6 +217,7 @@ fn watch_for_orphans(
         group: application.group(*stage),
         topics: match stage {
             Stage::Tap => application.input_topics(),
+            Stage::Correlate => vec![application.correlate_repartition()],
             Stage::Gauge => vec![application.gauge_repartition()],
             Stage::Export => vec![application.outbox()],
         },
@@ -499,9 +503,10 @@ fn usage(error: impl std::fmt::Display) -> Exit {
 fn stage_of(text: &str) -> Result<Stage, String> {
     match text {
         "tap" => Ok(Stage::Tap),
+        "correlate" => Ok(Stage::Correlate),
         "gauge" => Ok(Stage::Gauge),
         "export" => Ok(Stage::Export),
-        _ => Err("takes tap, gauge and export, separated by commas".to_owned()),
+        _ => Err("takes tap, correlate, gauge and export, separated by commas".to_owned()),
     }
 }
 

@@ -18,10 +18,11 @@ pub struct Pack {
     pub batches: Vec<Batch>,
 }
 
-/// What one tap task says to one gauge partition at one seal: partials first, then how far its partition is.
+/// What one task says to one partition of a later stage at one seal: partials and records first, then how far it is. A
+/// tap's task speaks as its input partition, a correlate task as one of its joins ([`super::plan::Join::edge`]).
 #[derive(Clone, PartialEq, Message)]
 pub struct Batch {
-    /// The input partition that speaks.
+    /// The input topic, or the edge of the join, that speaks.
     #[prost(string, tag = "1")]
     pub topic: String,
     #[prost(uint32, tag = "2")]
@@ -40,6 +41,47 @@ pub struct Batch {
     /// Samples of values that one task owns (ledger counters): they bypass windows, the newest one counts.
     #[prost(message, repeated, tag = "7")]
     pub samples: Vec<Sample>,
+    /// Records on their way to joins.
+    #[prost(message, repeated, tag = "8")]
+    pub keyed: Vec<KeyedRecords>,
+    /// Levels of plan metrics, at `sealed_at`: of each sender the newest one counts.
+    #[prost(message, repeated, tag = "9")]
+    pub levels: Vec<Level>,
+}
+
+/// Records of one side of one join; see [`super::keyed`].
+#[derive(Clone, PartialEq, Message)]
+pub struct KeyedRecords {
+    /// [`super::series::DefinitionHash`] of the join as the sender knew it.
+    #[prost(fixed64, tag = "1")]
+    pub join: u64,
+    #[prost(uint32, tag = "2")]
+    pub side: u32,
+    /// How many records are packed.
+    #[prost(uint32, tag = "3")]
+    pub count: u32,
+    /// Whether each record has an amount.
+    #[prost(bool, tag = "4")]
+    pub amounts: bool,
+    #[prost(bytes = "vec", tag = "5")]
+    pub records: Vec<u8>,
+    /// What the records carry, by index: label values encoded as in a [`super::series::SeriesKey`].
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub carried: Vec<Vec<u8>>,
+}
+
+/// One level of one sender.
+#[derive(Clone, PartialEq, Message)]
+pub struct Level {
+    /// [`super::series::DefinitionHash`] of the metric.
+    #[prost(fixed64, tag = "1")]
+    pub definition: u64,
+    /// [`super::series::SeriesKey`].
+    #[prost(bytes = "vec", tag = "2")]
+    pub key: Vec<u8>,
+    /// In millionths.
+    #[prost(sint64, tag = "3")]
+    pub value: i64,
 }
 
 /// Partials of one metric.

@@ -3,10 +3,13 @@
 //! Rule: nothing in this folder does I/O, reads a clock, awaits, or draws a random number. `.ci/purity` holds it.
 
 pub mod codec;
+pub mod correlate;
 pub mod gauge;
+pub mod keyed;
 pub mod plan;
 pub mod series;
 pub mod sketch;
+mod sources;
 pub mod tap;
 pub mod task;
 pub mod time;

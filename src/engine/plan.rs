@@ -14,6 +14,14 @@ use super::tap::projection::{Projection, Slot};
 use super::time::Span;
 use super::window::WindowSize;
 
+mod join;
+mod journey;
+
+pub use join::{
+    Ask, Emit, Join, JoinIx, JoinedLabel, KeyFrom, Latest, MAX_KEY_BYTES, Measure, Measured, Operator, Respond, Side,
+};
+pub use journey::{Attribute, AttributeFrom, Journeys, Sampling, SpanFrom};
+
 /// Index into [`Plan::metrics`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MetricIx(pub usize);
@@ -27,6 +35,8 @@ pub struct Plan {
     pub metrics: Vec<Metric>,
     /// Every input topic, sorted by name.
     pub topics: Vec<TopicPlan>,
+    /// What needs two records to know.
+    pub joins: Vec<Join>,
 }
 
 /// One metric: what it is, not how it is filled (that is in the [`Recipe`]s of the topics).
@@ -46,7 +56,8 @@ pub struct Metric {
     pub window: WindowSize,
     /// Series per gauge partition; what comes beyond goes into the overflow series.
     pub max_series: u32,
-    /// The topics that can add to it, as indices into [`Plan::topics`]: it waits for their watermarks and no others.
+    /// The topics that can add to it, as indices into [`Plan::topics`]: it waits for their watermarks and no others. A
+    /// metric that a join fills waits for the join's tasks instead, which wait for these.
     pub topics: Vec<usize>,
 }
 
@@ -61,6 +72,15 @@ pub enum Kind {
     Explicit { bounds: Vec<i64> },
     /// OTLP exponential histogram of at most this many buckets.
     Exponential { max_buckets: u16 },
+    /// A level at wall time that many tasks feed: of each task the last one counts, in millionths.
+    Level(Merge),
+}
+
+/// What the levels of many tasks are together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merge {
+    Sum,
+    Max,
 }
 
 /// One input topic: how to read its records and what to do with them.
@@ -85,6 +105,7 @@ pub struct SourcePlan {
     /// Records that do not meet it are filtered for this source.
     pub when: Option<Expr>,
     pub recipes: Vec<Recipe>,
+    pub emits: Vec<Emit>,
 }
 
 /// How a record of one source becomes part of one metric.
@@ -111,6 +132,8 @@ pub enum LabelFrom {
     Topic,
     /// The record's own partition, in decimal.
     Partition,
+    /// The record's own offset, in decimal: for spans, and for no metric.
+    Offset,
     /// A computed label; must give text, a number or a boolean. Null becomes `otherwise`, as with a field.
     Expr {
         expr: Expr,

@@ -62,7 +62,7 @@ impl Partial {
     pub fn empty(kind: &Kind) -> Partial {
         match kind {
             Kind::Count => Partial::Count(0),
-            Kind::Sum => Partial::Sum(0),
+            Kind::Sum | Kind::Level(_) => Partial::Sum(0),
             Kind::Explicit { bounds } => Partial::Histogram(Histogram::explicit(bounds.len())),
             Kind::Exponential { max_buckets } => Partial::Histogram(Histogram::exponential(*max_buckets)),
         }
@@ -119,7 +119,7 @@ impl Partial {
     pub fn from_codec(value: &codec::Value, kind: &Kind) -> Option<Partial> {
         match (value.kind.as_ref()?, kind) {
             (codec::value::Kind::Count(count), Kind::Count) => Some(Partial::Count(*count)),
-            (codec::value::Kind::Sum(bytes), Kind::Sum) => Some(Partial::Sum(integer(bytes)?)),
+            (codec::value::Kind::Sum(bytes), Kind::Sum | Kind::Level(_)) => Some(Partial::Sum(integer(bytes)?)),
             (codec::value::Kind::Histogram(read), Kind::Explicit { bounds }) => {
                 Histogram::read_explicit(read, bounds.len()).map(Partial::Histogram)
             }

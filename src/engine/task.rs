@@ -93,6 +93,7 @@ pub enum Halt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
     Tap,
+    Correlate,
     Gauge,
     Export,
 }

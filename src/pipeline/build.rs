@@ -12,18 +12,21 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::plan::{self, Kind, LabelFrom, MetricIx, Plan, Recipe, SourcePlan, TimeFrom, ValueFrom};
-use crate::engine::tap::expr::Cost;
+use crate::engine::plan::{
+    self, Emit, Kind, LabelFrom, Merge, MetricIx, Plan, Recipe, SourcePlan, TimeFrom, ValueFrom,
+};
+use crate::engine::tap::expr::{Cost, Expr};
 use crate::engine::window::WindowSize;
 
 mod agree;
+mod join;
 mod naming;
 
 use super::compile::Compiler;
 use super::definition::{self, Condition, Definition};
-use super::fault::Faults;
+use super::fault::{Faults, Place};
 use super::form::nearest;
-use super::read::{Document, Label, Measure, Measured, Metric, Of, Said, Source, Time};
+use super::read::{self, Buckets, Document, Label, Measure, Measured, Metric, Of, Said, Source, Time};
 use super::unit::Family;
 
 /// What `check` tells of a metric beyond the plan.
@@ -52,6 +55,7 @@ pub fn build(documents: &[Document], faults: &mut Faults) -> Built {
         faults,
         topics: BTreeMap::new(),
         metrics: Vec::new(),
+        joins: Vec::new(),
         expenses: Vec::new(),
         notes: Vec::new(),
     };
@@ -71,6 +75,7 @@ struct Builder<'d, 'f> {
     faults: &'f mut Faults,
     topics: BTreeMap<&'d str, Topic<'d>>,
     metrics: Vec<plan::Metric>,
+    joins: Vec<join::Joining<'d>>,
     expenses: Vec<Expense>,
     notes: Vec<String>,
 }
@@ -126,14 +131,24 @@ impl<'d> Builder<'d, '_> {
     fn document(&mut self, pipeline: usize, document: &'d Document) {
         let name = document.name.as_ref().map_or("", |name| name.value.as_str());
         let mut recipes: BTreeMap<(&str, &str), Vec<Recipe>> = BTreeMap::new();
+        let first_join = self.joins.len();
         for metric in &document.metrics {
             let Some(feeds) = self.feeds(document, metric) else {
                 continue;
             };
             let ix = MetricIx(self.metrics.len());
-            let Some(built) = self.metric(pipeline, name, metric, &feeds) else {
+            let Ok(joined) = self.joined(name, document, metric, &feeds) else {
                 continue;
             };
+            let Some(built) = self.metric(pipeline, name, metric, &feeds, joined.as_ref()) else {
+                continue;
+            };
+            if let Some(joined) = joined {
+                self.fill(ix, joined);
+                self.metrics.push(built);
+                self.expenses.push(Expense::default());
+                continue;
+            }
             let mut expense = Expense::default();
             for feed in &feeds {
                 if let Some(recipe) = self.recipe(ix, metric, feed, &mut expense) {
@@ -151,10 +166,17 @@ impl<'d> Builder<'d, '_> {
             self.metrics.push(built);
             self.expenses.push(expense);
         }
+        let mut emits: BTreeMap<(&str, &str), Vec<Emit>> = BTreeMap::new();
+        for (source, emit) in self.emits(first_join) {
+            let key = (source.topic.value.as_str(), source.name.value.as_str());
+            emits.entry(key).or_default().push(emit);
+        }
         for source in &document.sources {
             let topic = source.topic.value.as_str();
             let fed = recipes.remove(&(topic, source.name.value.as_str()));
-            if fed.is_none() && !recipes.contains_key(&(topic, "*")) {
+            let emitted = emits.remove(&(topic, source.name.value.as_str()));
+            let takes_part = fed.is_some() || emitted.is_some();
+            if !takes_part && !recipes.contains_key(&(topic, "*")) {
                 self.notes.push(format!(
                     "the source `{}` of `{name}` feeds no metric",
                     source.name.value
@@ -164,21 +186,18 @@ impl<'d> Builder<'d, '_> {
                 continue;
             };
             let mut scratch = Compiler::default();
-            let compiler = if fed.is_some() {
-                &mut topic.compiler
-            } else {
-                &mut scratch
-            };
+            let compiler = if takes_part { &mut topic.compiler } else { &mut scratch };
             let when = source
                 .when
                 .as_ref()
                 .and_then(|when| compiler.expression(when, self.faults));
-            if let Some(recipes) = fed {
+            if takes_part {
                 topic.sources.push(SourcePlan {
                     name: source.name.value.clone(),
                     pipeline,
                     when,
-                    recipes,
+                    recipes: fed.unwrap_or_default(),
+                    emits: emitted.unwrap_or_default(),
                 });
             }
         }
@@ -189,6 +208,7 @@ impl<'d> Builder<'d, '_> {
                     pipeline,
                     when: None,
                     recipes,
+                    emits: Vec::new(),
                 });
             }
         }
@@ -215,20 +235,7 @@ impl<'d> Builder<'d, '_> {
         };
         let mut feeds = Vec::new();
         for name in names {
-            // Without any sources there is a fault already.
-            let known =
-                document.source_names.is_empty() || document.source_names.iter().any(|known| known.value == name.value);
-            if !known {
-                let known = document.source_names.iter().map(|known| known.value.as_str());
-                let help = match nearest(&name.value, known) {
-                    Some(source) => format!("did you mean `{source}`?"),
-                    None => "name one that stands under `sources`, or write `\"*\"` for all of their topics".to_owned(),
-                };
-                self.faults
-                    .add(&name.place, "this pipeline has no source of this name")
-                    .help(help);
-            }
-            let source = document.sources.iter().find(|source| source.name.value == name.value);
+            let source = self.source(document, name);
             feeds.push(source.map(|source| Feed {
                 source,
                 condition: Condition::Counts,
@@ -237,21 +244,47 @@ impl<'d> Builder<'d, '_> {
         feeds.into_iter().collect()
     }
 
-    fn metric(&mut self, pipeline: usize, of: &str, metric: &Metric, feeds: &[Feed<'_>]) -> Option<plan::Metric> {
+    /// The source of this name; `None` where it is missing, or is faulty itself.
+    fn source(&mut self, document: &'d Document, name: &Said<String>) -> Option<&'d Source> {
+        // Without any sources there is a fault already.
+        let known =
+            document.source_names.is_empty() || document.source_names.iter().any(|known| known.value == name.value);
+        if !known {
+            let known = document.source_names.iter().map(|known| known.value.as_str());
+            let help = match nearest(&name.value, known) {
+                Some(source) => format!("did you mean `{source}`?"),
+                None => "name one that stands under `sources`, or write `\"*\"` for all of their topics".to_owned(),
+            };
+            self.faults
+                .add(&name.place, "this pipeline has no source of this name")
+                .help(help);
+        }
+        document.sources.iter().find(|source| source.name.value == name.value)
+    }
+
+    fn metric(
+        &mut self,
+        pipeline: usize,
+        of: &str,
+        metric: &Metric,
+        feeds: &[Feed<'_>],
+        joined: Option<&join::Joined>,
+    ) -> Option<plan::Metric> {
         let name = metric.name.value.as_str();
         let (kind, family, value) = match &metric.what {
             Measure::Count => (Kind::Count, Family::Counter, None),
             Measure::Sum(value) if value.value == Measured::Bytes => (Kind::Count, Family::Counter, Some(value)),
             Measure::Sum(value) => (Kind::Sum, Family::Counter, Some(value)),
             Measure::Observe(value, buckets) => (naming::kind(buckets, self.faults)?, Family::Histogram, Some(value)),
+            Measure::Respond(respond, buckets) => {
+                let (kind, family) = self.measured(respond, buckets.as_ref())?;
+                (kind, family, None)
+            }
         };
         let unit = naming::unit(metric, family, value, self.faults)?;
-        let labels: BTreeMap<&str, &Label> = metric
-            .labels
-            .iter()
+        let labels: Vec<(&str, &Label)> = sorted(metric)
             .map(|(name, label)| (name.value.as_str(), label))
             .collect();
-        let labels: Vec<(&str, &Label)> = labels.into_iter().collect();
         let definition = Definition {
             pipeline: of,
             name,
@@ -264,12 +297,15 @@ impl<'d> Builder<'d, '_> {
                 .iter()
                 .map(|feed| definition::of_source(feed.source, feed.condition))
                 .collect(),
+            join: joined.map(|joined| joined.join.clone()),
         }
         .hash();
-        let mut topics: Vec<usize> = feeds
-            .iter()
-            .filter_map(|feed| self.topics.keys().position(|topic| *topic == feed.source.topic.value))
-            .collect();
+        let mut names: Vec<&str> = feeds.iter().map(|feed| feed.source.topic.value.as_str()).collect();
+        if let Some(joined) = joined {
+            names.extend(self.joins[joined.at()].topics());
+        }
+        let position = |name: &&str| self.topics.keys().position(|topic| topic == name);
+        let mut topics: Vec<usize> = names.iter().filter_map(position).collect();
         topics.sort_unstable();
         topics.dedup();
         Some(plan::Metric {
@@ -284,6 +320,29 @@ impl<'d> Builder<'d, '_> {
             max_series: metric.max_series,
             topics,
         })
+    }
+
+    /// What the measure of a respond is as a metric.
+    fn measured(&mut self, respond: &read::Respond, buckets: Option<&Said<Buckets>>) -> Option<(Kind, Family)> {
+        let kind = match respond.measure.value {
+            plan::Measure::ResponseTime => {
+                let kind = match buckets {
+                    Some(buckets) => naming::kind(&buckets.value, self.faults)?,
+                    None => Kind::Exponential { max_buckets: 160 },
+                };
+                return Some((kind, Family::Histogram));
+            }
+            plan::Measure::Open => (Kind::Level(Merge::Sum), Family::Gauge),
+            plan::Measure::OldestOpen => (Kind::Level(Merge::Max), Family::Gauge),
+            _ => (Kind::Count, Family::Counter),
+        };
+        if let Some(buckets) = buckets {
+            self.faults
+                .add(&buckets.place, "only the `time` of a respond has buckets")
+                .help("leave `histogram` out");
+            return None;
+        }
+        Some(kind)
     }
 
     /// Compiles into the topic's projection, and into one of the metric alone to tell what it costs.
@@ -302,54 +361,22 @@ impl<'d> Builder<'d, '_> {
         {
             expressions.extend(alone.expression(when, self.faults));
         }
-        let sorted: BTreeMap<&str, &(Said<String>, Label)> = metric
-            .labels
-            .iter()
-            .map(|label| (label.0.value.as_str(), label))
-            .collect();
         let mut labels = Vec::new();
-        for (name, label) in sorted.into_values() {
-            labels.push(match label {
-                Label::Const(value) => Some(LabelFrom::Const(value.clone())),
-                Label::Topic => Some(LabelFrom::Topic),
-                Label::Partition => Some(LabelFrom::Partition),
-                Label::Field { pointer, otherwise } => {
-                    alone.field(pointer, &name.place, self.faults);
-                    topic
-                        .compiler
-                        .field(pointer, &name.place, self.faults)
-                        .map(|slot| LabelFrom::Field {
-                            slot,
-                            pointer: pointer.clone(),
-                            otherwise: otherwise.clone(),
-                        })
-                }
-                Label::Cel { source, otherwise } => {
-                    expressions.extend(alone.expression(source, self.faults));
-                    let expr = topic.compiler.expression(source, self.faults);
-                    expr.map(|expr| LabelFrom::Expr {
-                        expr,
-                        otherwise: otherwise.clone(),
-                    })
-                }
-            });
+        for (name, label) in sorted(metric) {
+            labels.push(compile_label(
+                label,
+                &name.place,
+                &mut topic.compiler,
+                &mut alone,
+                &mut expressions,
+                self.faults,
+            ));
         }
         let value = match &metric.what {
-            Measure::Count => Some(ValueFrom::One),
-            Measure::Sum(value) | Measure::Observe(value, _) => match &value.value {
-                Measured::Bytes => Some(ValueFrom::Bytes),
-                Measured::AppendLatency => Some(ValueFrom::AppendLatency),
-                Measured::Field(pointer) => {
-                    alone.field(pointer, &value.place, self.faults);
-                    topic
-                        .compiler
-                        .field(pointer, &value.place, self.faults)
-                        .map(|slot| ValueFrom::Field {
-                            slot,
-                            pointer: pointer.clone(),
-                        })
-                }
-            },
+            Measure::Count | Measure::Respond(..) => Some(ValueFrom::One),
+            Measure::Sum(value) | Measure::Observe(value, _) => {
+                compile_value(value, &mut topic.compiler, &mut alone, self.faults)
+            }
         };
         let interpreted = expressions
             .iter()
@@ -366,6 +393,9 @@ impl<'d> Builder<'d, '_> {
     }
 
     fn finish(self, documents: &[Document]) -> Built {
+        let names: Vec<&str> = self.topics.keys().copied().collect();
+        let position = |name: &str| names.iter().position(|topic| *topic == name);
+        let joins = self.joins.into_iter().map(|join| join.finish(position)).collect();
         let mut topics = Vec::new();
         for (name, topic) in self.topics {
             let (source, Some(from)) = (topic.first, topic.time) else {
@@ -401,15 +431,84 @@ impl<'d> Builder<'d, '_> {
                 .add_without_place("a part of these files was not understood, and no fault was found in it")
                 .help("this is a fault of streamgauge itself: please report it with the files");
         }
-        let plan = Plan {
+        let mut plan = Plan {
             pipelines,
             metrics: self.metrics,
             topics,
+            joins,
         };
+        join::count_the_rest(&mut plan);
+        let mut expenses = self.expenses;
+        expenses.resize(plan.metrics.len(), Expense::default());
         Built {
             plan,
-            expenses: self.expenses,
+            expenses,
             notes: self.notes,
+        }
+    }
+}
+
+/// A metric's labels, sorted by name.
+fn sorted(metric: &Metric) -> impl Iterator<Item = (&Said<String>, &Label)> {
+    let by_name: BTreeMap<&str, &(Said<String>, Label)> = metric
+        .labels
+        .iter()
+        .map(|label| (label.0.value.as_str(), label))
+        .collect();
+    by_name.into_values().map(|(name, label)| (name, label))
+}
+
+/// Compiles a label into the topic's projection, and into one of the metric alone. Labels of joins are none of a record.
+fn compile_label(
+    label: &Label,
+    place: &Place,
+    compiler: &mut Compiler,
+    alone: &mut Compiler,
+    expressions: &mut Vec<Expr>,
+    faults: &mut Faults,
+) -> Option<LabelFrom> {
+    match label {
+        Label::Const(value) => Some(LabelFrom::Const(value.clone())),
+        Label::Topic => Some(LabelFrom::Topic),
+        Label::Partition => Some(LabelFrom::Partition),
+        Label::Field { pointer, otherwise } => {
+            alone.field(pointer, place, faults);
+            compiler.field(pointer, place, faults).map(|slot| LabelFrom::Field {
+                slot,
+                pointer: pointer.clone(),
+                otherwise: otherwise.clone(),
+            })
+        }
+        Label::Cel { source, otherwise } => {
+            expressions.extend(alone.expression(source, faults));
+            let expr = compiler.expression(source, faults);
+            expr.map(|expr| LabelFrom::Expr {
+                expr,
+                otherwise: otherwise.clone(),
+            })
+        }
+        Label::From { .. } | Label::To { .. } | Label::Latest { .. } => None,
+    }
+}
+
+/// Compiles a value as [`compile_label`] does labels.
+fn compile_value(
+    value: &Said<Measured>,
+    compiler: &mut Compiler,
+    alone: &mut Compiler,
+    faults: &mut Faults,
+) -> Option<ValueFrom> {
+    match &value.value {
+        Measured::Bytes => Some(ValueFrom::Bytes),
+        Measured::AppendLatency => Some(ValueFrom::AppendLatency),
+        Measured::Field(pointer) => {
+            alone.field(pointer, &value.place, faults);
+            compiler
+                .field(pointer, &value.place, faults)
+                .map(|slot| ValueFrom::Field {
+                    slot,
+                    pointer: pointer.clone(),
+                })
         }
     }
 }

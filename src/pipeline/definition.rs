@@ -13,7 +13,7 @@
 use serde_json::{Value as Json, json};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::engine::plan::{Kind, TimeFormat};
+use crate::engine::plan::{Kind, Merge, TimeFormat};
 use crate::engine::series::DefinitionHash;
 use crate::engine::time::Span;
 
@@ -33,6 +33,8 @@ pub struct Definition<'a> {
     pub labels: &'a [(&'a str, &'a Label)],
     /// For `"*"` the topics alone.
     pub sources: Vec<Json>,
+    /// What of which join, for a metric that one fills.
+    pub join: Option<Json>,
 }
 
 /// The part of a source in a definition; `"*"` takes no heed of conditions.
@@ -68,6 +70,8 @@ impl Definition<'_> {
         let kind = match self.kind {
             Kind::Count => json!(["count"]),
             Kind::Sum => json!(["sum"]),
+            Kind::Level(Merge::Sum) => json!(["level", "sum"]),
+            Kind::Level(Merge::Max) => json!(["level", "max"]),
             Kind::Explicit { bounds } => json!(["explicit", bounds]),
             Kind::Exponential { max_buckets } => json!(["exponential", max_buckets]),
         };
@@ -85,28 +89,33 @@ impl Definition<'_> {
         let mut sources: Vec<String> = self.sources.iter().map(Json::to_string).collect();
         sources.sort();
         let window = self.window.as_micros();
-        json!([
-            1,
-            self.pipeline,
-            self.name,
+        let mut text = vec![
+            json!(1),
+            json!(self.pipeline),
+            json!(self.name),
             kind,
-            self.unit,
-            window,
+            json!(self.unit),
+            json!(window),
             value,
-            labels,
-            sources
-        ])
-        .to_string()
+            json!(labels),
+            json!(sources),
+        ];
+        text.extend(self.join.clone());
+        Json::Array(text).to_string()
     }
 }
 
-fn of_label(label: &Label) -> Json {
+/// The part of a label in a definition.
+pub fn of_label(label: &Label) -> Json {
     match label {
         Label::Const(value) => json!(["const", value]),
         Label::Field { pointer, otherwise } => json!(["field", pointer, otherwise]),
         Label::Topic => json!(["topic"]),
         Label::Partition => json!(["partition"]),
         Label::Cel { source, otherwise } => json!(["cel", layout(&source.value.text), otherwise]),
+        Label::From { pointer, otherwise } => json!(["from", pointer, otherwise]),
+        Label::To { pointer, otherwise } => json!(["to", pointer, otherwise]),
+        Label::Latest { of, otherwise } => json!(["latest", of.take.value, of.equals.value, otherwise]),
     }
 }
 

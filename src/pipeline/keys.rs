@@ -9,10 +9,12 @@
 //!   that was meant;
 //! - keys of later versions are known by name, to say so instead of guessing at a typo.
 
+mod join;
 mod metric;
 mod source;
 mod test;
 
+pub use join::{LATEST, ON, RESPOND};
 pub use metric::{HISTOGRAM, LABEL, METRIC, OBSERVE, OBSERVED, SUM, SUMMED};
 pub use source::{DEFAULTS, PIPELINE, SOURCE, TIME};
 pub use test::{TEST, TEST_OBJECTS};
@@ -106,7 +108,8 @@ const POINTER: Shape = Shape::Leaf(Leaf::Pointer);
 
 /// Every mapping of the language, outermost first.
 pub static OBJECTS: &[&Object] = &[
-    &PIPELINE, &DEFAULTS, &SOURCE, &TIME, &METRIC, &SUM, &SUMMED, &OBSERVE, &OBSERVED, &HISTOGRAM, &LABEL,
+    &PIPELINE, &DEFAULTS, &SOURCE, &TIME, &METRIC, &SUM, &SUMMED, &OBSERVE, &OBSERVED, &RESPOND, &ON, &HISTOGRAM,
+    &LABEL, &LATEST,
 ];
 
 // === impl Object ===

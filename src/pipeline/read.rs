@@ -7,11 +7,11 @@
 //! - a setting remembers where it was said: at the source or metric, in `defaults`, or by nobody (then at the name);
 //! - a default that is written in the table in words (`the record's timestamp`) is made here.
 
-use crate::engine::plan::{Start, TimeFormat};
+use crate::engine::plan::{self, Start, TimeFormat};
 use crate::engine::time::Span;
 
 use super::fault::Place;
-use super::keys::{DEFAULTS, HISTOGRAM, Needed, TIME};
+use super::keys::{DEFAULTS, HISTOGRAM, LATEST, Needed, RESPOND, TIME};
 use super::leaf;
 use super::node::{Entry, Form, Node, Value};
 
@@ -89,6 +89,28 @@ pub enum Measure {
     Count,
     Sum(Said<Measured>),
     Observe(Said<Measured>, Buckets),
+    /// Buckets where the file says some.
+    Respond(Respond, Option<Said<Buckets>>),
+}
+
+#[derive(Clone, Debug)]
+pub struct Respond {
+    /// The key, as the request and as the response have it.
+    pub on: [Said<String>; 2],
+    pub within: Span,
+    pub forget: Span,
+    pub skew: Span,
+    pub measure: Said<plan::Measure>,
+}
+
+/// A value that another source brings.
+#[derive(Clone, Debug)]
+pub struct LookUp {
+    pub of: Said<String>,
+    pub take: Said<String>,
+    pub on: Said<String>,
+    pub equals: Said<String>,
+    pub within: Span,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +126,7 @@ pub enum Buckets {
     Exponential(u16),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Label {
     Const(String),
     Field {
@@ -115,6 +137,20 @@ pub enum Label {
     Partition,
     Cel {
         source: Said<Text>,
+        otherwise: Option<String>,
+    },
+    /// A field of the request.
+    From {
+        pointer: String,
+        otherwise: Option<String>,
+    },
+    /// A field of the response.
+    To {
+        pointer: String,
+        otherwise: Option<String>,
+    },
+    Latest {
+        of: Box<LookUp>,
         otherwise: Option<String>,
     },
 }
@@ -206,6 +242,22 @@ fn metric(entry: &Entry, defaults: Option<&Node>) -> Option<Metric> {
         (of(count)?, Measure::Count)
     } else if let Some(sum) = node.get("sum") {
         (of(sum.get("of")?)?, Measure::Sum(measured(sum.get("value")?)?))
+    } else if let Some(said) = node.get("respond") {
+        let buckets = match histogram {
+            None => None,
+            Some(node) => match buckets(histogram, entry) {
+                Some(value) => Some(Said {
+                    value,
+                    place: node.place.clone(),
+                }),
+                None => {
+                    complete = false;
+                    None
+                }
+            },
+        };
+        let sources = vec![text(said.get("from")?)?, text(said.get("to")?)?];
+        (Of::Sources(sources), Measure::Respond(respond(said)?, buckets))
     } else {
         let observe = node.get("observe")?;
         let buckets = buckets(histogram, entry).unwrap_or_else(|| {
@@ -302,8 +354,72 @@ fn buckets(node: Option<&Node>, entry: &Entry) -> Option<Buckets> {
     }
 }
 
+fn respond(node: &Node) -> Option<Respond> {
+    let on = node.get("on")?;
+    let measure = match node.get("measure") {
+        Some(said) => said.text()?,
+        None => default_of(&RESPOND, "measure")?,
+    };
+    let measure = match measure {
+        "time" => plan::Measure::ResponseTime,
+        "unanswered" => plan::Measure::Unanswered,
+        "second" => plan::Measure::Second,
+        "unmatched" => plan::Measure::Unmatched,
+        "negative" => plan::Measure::Negative,
+        "duplicate" => plan::Measure::Duplicate,
+        "open" => plan::Measure::Open,
+        "oldest" => plan::Measure::OldestOpen,
+        _ => return None,
+    };
+    let span = |key: &str| duration_of(node, &RESPOND, key);
+    Some(Respond {
+        on: match on.text() {
+            Some(_) => [text(on)?, text(on)?],
+            None => [text(on.get("from")?)?, text(on.get("to")?)?],
+        },
+        within: span("within")?,
+        forget: span("forget")?,
+        skew: span("skew")?,
+        measure: Said {
+            value: measure,
+            place: node.get("measure").unwrap_or(node).place.clone(),
+        },
+    })
+}
+
+fn look_up(node: &Node) -> Option<LookUp> {
+    let said = |key: &str| text(node.get(key)?);
+    Some(LookUp {
+        of: said("of")?,
+        take: said("take")?,
+        on: said("on")?,
+        equals: said("equals")?,
+        within: duration_of(node, &LATEST, "within")?,
+    })
+}
+
+fn duration_of(node: &Node, object: &super::keys::Object, key: &str) -> Option<Span> {
+    match node.get(key) {
+        Some(said) => leaf::duration(said.text()?),
+        None => leaf::duration(default_of(object, key)?),
+    }
+}
+
 fn label(node: &Node) -> Option<Label> {
     let otherwise = node.get("else").and_then(Node::text).map(str::to_owned);
+    let pointer = |key: &str| Some(node.get(key)?.text()?.to_owned());
+    if let Some(pointer) = pointer("from") {
+        return Some(Label::From { pointer, otherwise });
+    }
+    if let Some(pointer) = pointer("to") {
+        return Some(Label::To { pointer, otherwise });
+    }
+    if let Some(latest) = node.get("latest") {
+        return Some(Label::Latest {
+            of: Box::new(look_up(latest)?),
+            otherwise,
+        });
+    }
     if let Some(pointer) = node.text().or_else(|| node.get("field")?.text()) {
         return Some(Label::Field {
             pointer: pointer.to_owned(),

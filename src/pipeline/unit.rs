@@ -39,6 +39,7 @@ pub const KNOWN: &[(&str, &str)] = &[
 pub enum Family {
     Counter,
     Histogram,
+    Gauge,
 }
 
 /// Whether `text` is a unit that a metric can have.

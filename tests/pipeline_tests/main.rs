@@ -1,5 +1,6 @@
 //! `streamgauge test`: what is as expected passes, what is not is shown beside it, and a wrong file says where.
 
+mod joined;
 mod update;
 mod wrong;
 

@@ -27,14 +27,16 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// A command that does not wait for the broker says what is wrong within this time, also on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 
-const PIPELINE: &str = "
+const PIPELINE: &str = r#"
 pipeline: orders
 defaults: { out_of_order: 1s, idle_after: 1s, window: 1s }
 sources:
   orders: { topic: orders, time: /timestamp }
+  answers: { topic: orders, time: /timestamp, when: 'kind == "answer"' }
 metrics:
   orders_total: { count: orders, labels: { kind: /kind } }
-";
+  order_seconds: { respond: { from: orders, to: answers, on: /id, within: 1m } }
+"#;
 
 fn pipeline(folder: &Path) -> PathBuf {
     let path = folder.join("orders.yaml");

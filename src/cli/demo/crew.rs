@@ -71,7 +71,11 @@ impl Crew {
             threads: Vec::new(),
         };
         let setups = (0..application.tap_workers).map(|number| application.tap_worker(number));
-        for setup in setups.chain([application.gauge_worker()]) {
+        let others = application
+            .correlate_worker()
+            .into_iter()
+            .chain([application.gauge_worker()]);
+        for setup in setups.chain(others) {
             let (name, client) = (setup.options.name.clone(), setup.client.clone());
             let of_life = world.clone();
             crew.hire(name, client, world, move || run_worker(&setup, &of_life))?;

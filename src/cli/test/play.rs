@@ -7,15 +7,17 @@
 //! Edges:
 //! - each record is a seal of its own: what could be late is late;
 //! - stages stand in the order of the data path, and send only forwards;
-//! - behind the last step time passes until each window must have closed by the rule for idle partitions.
+//! - behind the last step time passes until each window must have closed by the rule for idle partitions; the bounds of
+//!   joins take as long as they take, and a case waits for them itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::points::{self, Metrics};
 use crate::engine::codec::Pack;
+use crate::engine::correlate::{CorrelateOptions, CorrelateStage};
 use crate::engine::gauge::{GaugeOptions, GaugeStage};
-use crate::engine::plan::{Plan, TimeFrom};
+use crate::engine::plan::{Operator, Plan, TimeFrom};
 use crate::engine::tap::TapStage;
 use crate::engine::tap::ledger::Outcome;
 use crate::engine::task::{DeadLetter, Halt, Input, Open, OpenTask, PartitionCounts, Record, Stage, Stamp, Task};
@@ -30,6 +32,7 @@ const MOST_TICKS: i64 = 3_600;
 /// No delay of a record counts for more in the rule for idle partitions.
 const MOST_DELAY: Span = Span::seconds(60);
 const MAX_BACKDATE: Span = Span::seconds(30 * 60);
+const MAX_ENTRIES: u64 = 2_000_000;
 
 const LATE: &str = "streamgauge_late_records_total";
 
@@ -52,7 +55,18 @@ fn stages(plan: &Arc<Plan>) -> Vec<(Stage, Box<dyn OpenTask>)> {
         max_backdate: MAX_BACKDATE,
         retire_unknown: false,
     };
-    vec![(Stage::Gauge, Box::new(GaugeStage::new(Arc::clone(plan), gauge)))]
+    let correlate = CorrelateOptions {
+        application: "test".to_owned(),
+        partitions: PARTITIONS,
+        max_entries: MAX_ENTRIES,
+    };
+    vec![
+        (
+            Stage::Correlate,
+            Box::new(CorrelateStage::new(Arc::clone(plan), correlate)),
+        ),
+        (Stage::Gauge, Box::new(GaugeStage::new(Arc::clone(plan), gauge))),
+    ]
 }
 
 /// Plays the case. The error is what a stage stopped with.
@@ -237,13 +251,18 @@ impl World {
         let timings = || self.plan.topics.iter().map(|topic| &topic.timing);
         let order = longest(&mut timings().map(|timing| timing.out_of_order));
         let idle = longest(&mut timings().map(|timing| timing.idle_after));
+        // A response is unmatched only then.
+        let skew = longest(&mut self.plan.joins.iter().map(|join| match &join.operator {
+            Operator::Respond(respond) => respond.skew,
+            Operator::Latest(_) => Span::ZERO,
+        }));
         // What was too far ahead is in no ledger's time, and in no window.
         let newest = self
             .tasks
             .iter()
             .filter_map(|running| running.task.view().ledger?.max_time);
         let last = newest.map(|time| WallTime(time.0)).fold(self.now, WallTime::max);
-        [window, order, idle, MOST_DELAY, TICK, TICK]
+        [window, order, idle, skew, MOST_DELAY, TICK, TICK]
             .into_iter()
             .fold(last, WallTime::ahead)
     }

@@ -4,7 +4,7 @@
 //! state counts; after a restore it must equal the committed offset, else the stage stops.
 //!
 //! Keys: `p` (the partition), `s` + definition (8 bytes, big endian) + series key, `c` + metric name + 0 + series key (a
-//! counter that its sender keeps).
+//! counter that its sender keeps), `l` + definition + series key (a level).
 
 use std::collections::BTreeMap;
 
@@ -13,11 +13,11 @@ use prost::Message;
 use super::definitions::Definition;
 use super::samples::Counter;
 use super::series::Series;
-use super::sources::Sources;
 use crate::engine::codec::{self, CodecError, FORMAT};
-use crate::engine::plan::Kind;
+use crate::engine::plan::{Kind, Merge};
 use crate::engine::series::DefinitionHash;
 use crate::engine::sketch::Partial;
+use crate::engine::sources::Sources;
 use crate::engine::time::{EventTime, WallTime, Watermark};
 use crate::engine::window::WindowEnd;
 
@@ -29,19 +29,15 @@ pub enum Key<'a> {
     Partition,
     Series(DefinitionHash, &'a [u8]),
     Counter(&'a str, &'a [u8]),
+    Level(DefinitionHash, &'a [u8]),
 }
 
 impl<'a> Key<'a> {
     pub fn write(self) -> Vec<u8> {
         match self {
             Key::Partition => PARTITION_KEY.to_vec(),
-            Key::Series(definition, key) => {
-                let mut bytes = Vec::with_capacity(9 + key.len());
-                bytes.push(b's');
-                bytes.extend_from_slice(&definition.0.to_be_bytes());
-                bytes.extend_from_slice(key);
-                bytes
-            }
+            Key::Series(definition, key) => of_definition(b's', definition, key),
+            Key::Level(definition, key) => of_definition(b'l', definition, key),
             Key::Counter(metric, key) => {
                 let mut bytes = Vec::with_capacity(2 + metric.len() + key.len());
                 bytes.push(b'c');
@@ -57,9 +53,13 @@ impl<'a> Key<'a> {
         let (kind, rest) = bytes.split_first()?;
         match kind {
             b'p' if rest.is_empty() => Some(Key::Partition),
-            b's' => {
+            b's' | b'l' => {
                 let (definition, key) = rest.split_first_chunk::<8>()?;
-                Some(Key::Series(DefinitionHash(u64::from_be_bytes(*definition)), key))
+                let definition = DefinitionHash(u64::from_be_bytes(*definition));
+                Some(match kind {
+                    b's' => Key::Series(definition, key),
+                    _ => Key::Level(definition, key),
+                })
             }
             b'c' => {
                 let end = rest.iter().position(|byte| *byte == 0)?;
@@ -68,6 +68,14 @@ impl<'a> Key<'a> {
             _ => None,
         }
     }
+}
+
+fn of_definition(kind: u8, definition: DefinitionHash, key: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(9 + key.len());
+    bytes.push(kind);
+    bytes.extend_from_slice(&definition.0.to_be_bytes());
+    bytes.extend_from_slice(key);
+    bytes
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -122,7 +130,7 @@ struct DefinitionRecord {
     unit: String,
     #[prost(string, repeated, tag = "6")]
     labels: Vec<String>,
-    /// 0 count, 1 sum, 2 explicit, 3 exponential.
+    /// 0 count, 1 sum, 2 explicit, 3 exponential, 4 level by sum, 5 level by maximum.
     #[prost(uint32, tag = "7")]
     kind: u32,
     #[prost(sint64, repeated, tag = "8")]
@@ -222,6 +230,8 @@ impl DefinitionRecord {
             Kind::Sum => (1, Vec::new(), 0),
             Kind::Explicit { bounds } => (2, bounds.clone(), 0),
             Kind::Exponential { max_buckets } => (3, Vec::new(), u32::from(*max_buckets)),
+            Kind::Level(Merge::Sum) => (4, Vec::new(), 0),
+            Kind::Level(Merge::Max) => (5, Vec::new(), 0),
         };
         Self {
             hash: hash.0,
@@ -246,6 +256,8 @@ impl DefinitionRecord {
             3 => Kind::Exponential {
                 max_buckets: u16::try_from(self.max_buckets).ok()?,
             },
+            4 => Kind::Level(Merge::Sum),
+            5 => Kind::Level(Merge::Max),
             _ => return None,
         };
         Some(Definition {
@@ -338,6 +350,7 @@ mod tests {
             Key::Partition,
             Key::Series(DefinitionHash(7), b"\x01a"),
             Key::Counter("m", b"\x00\x01a"),
+            Key::Level(DefinitionHash(7), b""),
         ] {
             assert_eq!(Key::read(&key.write()), Some(key));
         }

@@ -6,11 +6,15 @@
 
 mod changelog;
 mod definitions;
+mod levels;
 mod request;
 mod samples;
 mod series;
-mod sources;
 mod stage;
 
 pub use definitions::Definition;
+pub(in crate::engine) use request::{MAX_REQUEST_BYTES, resource, scope, text};
 pub use stage::{GaugeOptions, GaugeStage};
+
+#[cfg(test)]
+mod tests;

@@ -178,7 +178,7 @@ fn pipeline_of(metrics: &ResourceMetrics) -> Option<&str> {
     }
 }
 
-fn scope() -> InstrumentationScope {
+pub fn scope() -> InstrumentationScope {
     InstrumentationScope {
         name: "streamgauge".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -186,7 +186,7 @@ fn scope() -> InstrumentationScope {
     }
 }
 
-fn text(key: &str, value: &str) -> KeyValue {
+pub fn text(key: &str, value: &str) -> KeyValue {
     KeyValue {
         key: key.to_owned(),
         value: Some(AnyValue {
@@ -200,7 +200,7 @@ fn text(key: &str, value: &str) -> KeyValue {
 fn data_of(definition: &Definition, shape: Shape, attributes: &[KeyValue], point: &Point) -> Metric {
     let cumulative = AggregationTemporality::Cumulative as i32;
     let data = match (&definition.kind, shape) {
-        (Kind::Count | Kind::Sum, Shape::Gauge) => metric::Data::Gauge(Gauge {
+        (Kind::Count | Kind::Sum, Shape::Gauge) | (Kind::Level(_), _) => metric::Data::Gauge(Gauge {
             data_points: vec![number(attributes, point, false)],
         }),
         (Kind::Count | Kind::Sum, Shape::Cumulative) => metric::Data::Sum(Sum {

@@ -10,6 +10,7 @@
 //!   will ever know it: then they are retired under the definition's number;
 //! - a task that brings new definitions to state that is there seals at once: whoever comes next knows them, also when no
 //!   record came in between. Fresh state waits for its first record, so that there is none before the taps have committed;
+//! - a metric that a join fills waits for the join's tasks, one in each partition, and for nothing else;
 //! - beyond `max_series` a new series is not made: its partials go to the overflow series of the metric.
 
 mod own;
@@ -21,14 +22,15 @@ use prost::Message;
 
 use super::changelog::{self, Key, PartitionRecord};
 use super::definitions::{Definition, Definitions, Standing};
+use super::levels::Levels;
 use super::request::{Freezer, OVERFLOW_KEY, Shape};
 use super::samples::Counter;
 use super::series::{Closing, Series};
-use super::sources::Sources;
-use crate::engine::codec::{Batch, Pack, Sample};
+use crate::engine::codec::{Batch, Level, Pack, Sample};
 use crate::engine::plan::{Metric, MetricIx, Plan};
 use crate::engine::series::DefinitionHash;
 use crate::engine::sketch::Partial;
+use crate::engine::sources::Sources;
 use crate::engine::task::{Halt, Input, Open, OpenTask, Output, Record, Task, TaskView};
 use crate::engine::time::{EventTime, Span, WallTime, Watermark};
 use crate::engine::window::WindowEnd;
@@ -37,7 +39,7 @@ use crate::engine::window::WindowEnd;
 #[derive(Clone, Debug)]
 pub struct GaugeOptions {
     pub application: String,
-    /// Partitions of the gauge's repartition topic.
+    /// Partitions of every repartition topic: of the gauge's, and so of the tasks of each join.
     pub partitions: u32,
     /// Windows older than this are shown at the oldest time that receivers take.
     pub max_backdate: Span,
@@ -68,6 +70,11 @@ struct GaugeTask {
     definitions: Definitions,
     /// By metric index.
     metrics: Vec<MetricState>,
+    /// By metric index: what the tasks of the joins that fill it are called.
+    edges: Vec<Vec<String>>,
+    levels: Levels,
+    /// Changelog keys of levels that the plan no longer has.
+    ended_levels: Vec<Vec<u8>>,
     /// Series of definitions that are no longer live, to be ended at the next seal.
     ended: Vec<(DefinitionHash, Vec<u8>, Series)>,
     /// Counters that tasks elsewhere keep, and this task's own, by metric and key.
@@ -118,6 +125,12 @@ impl OpenTask for GaugeStage {
             sources: Sources::default(),
             definitions: Definitions::of_plan(&self.plan),
             metrics: self.plan.metrics.iter().map(|_| MetricState::new()).collect(),
+            edges: (0..self.plan.metrics.len())
+                .map(|index| self.plan.joins_of(MetricIx(index)))
+                .map(|joins| joins.iter().map(|join| self.plan.joins[join.0].edge()).collect())
+                .collect(),
+            levels: Levels::default(),
+            ended_levels: Vec::new(),
             ended: Vec::new(),
             counters: BTreeMap::new(),
             retired: BTreeMap::new(),
@@ -181,14 +194,15 @@ impl GaugeTask {
         let pack = Pack::read(value)
             .map_err(|error| Halt::Stop(format!("offset {} of the gauge's input: {error}", record.offset)))?;
         for batch in &pack.batches {
-            for metric in &batch.metrics {
-                let hash = DefinitionHash(metric.definition);
-                if self.definitions.standing(hash, &self.plan) == Standing::Unknown && !self.options.retire_unknown {
+            let of_partials = batch.metrics.iter().map(|metric| metric.definition);
+            for definition in of_partials.chain(batch.levels.iter().map(|level| level.definition)) {
+                let standing = self.definitions.standing(DefinitionHash(definition), &self.plan);
+                if standing == Standing::Unknown && !self.options.retire_unknown {
                     return Err(Halt::Hold(format!(
-                        "partials of metric definition {:016x} from {}/{}: this instance's pipelines have never had it; \
-                         waiting for an instance that does (a rolling upgrade that is still under way?). If none will \
+                        "partials of metric definition {definition:016x} from {}/{}: this instance's pipelines have never had \
+                         it; waiting for an instance that does (a rolling upgrade that is still under way?). If none will \
                          come (an upgrade that was taken back), start once with --accept-reset to count them as retired",
-                        metric.definition, batch.topic, batch.partition
+                        batch.topic, batch.partition
                     )));
                 }
             }
@@ -231,11 +245,24 @@ impl GaugeTask {
                 }
             }
         }
+        for level in batch.levels {
+            self.take_level(level, &batch.topic, batch.partition);
+        }
         for sample in batch.samples {
             self.take_sample(sample, WallTime(batch.sealed_at));
         }
         let watermark = batch.watermark.map(|micros| Watermark(EventTime(micros)));
         self.sources.hear(&batch.topic, batch.partition, batch.epoch, watermark);
+    }
+
+    /// Levels are of one moment: what another definition or another join says of it is of no use.
+    fn take_level(&mut self, level: Level, topic: &str, partition: u32) {
+        let standing = self.definitions.standing(DefinitionHash(level.definition), &self.plan);
+        if let Standing::Live(metric) = standing
+            && (self.edges[metric.0].is_empty() || self.edges[metric.0].iter().any(|edge| edge == topic))
+        {
+            self.levels.take(metric, level.key, topic, partition, level.value);
+        }
     }
 
     fn take_sample(&mut self, sample: Sample, at: WallTime) {
@@ -269,6 +296,13 @@ impl GaugeTask {
                 let counter = changelog::read_counter(value).map_err(|error| corrupt(&error.to_string()))?;
                 self.counters.insert((metric.to_owned(), key.to_vec()), counter);
             }
+            Key::Level(hash, series) => match self.definitions.standing(hash, &self.plan) {
+                Standing::Live(metric) => {
+                    let restored = self.levels.restore(metric, series, value, &self.edges[metric.0]);
+                    restored.map_err(|error| corrupt(&error.to_string()))?;
+                }
+                _ => self.ended_levels.push(key.write()),
+            },
             // Compaction leaves the newest partition record, which knows all definitions, behind older series.
             Key::Series(hash, key) => {
                 self.waiting.insert((hash, key.to_vec()), value.to_vec());
@@ -286,6 +320,8 @@ impl GaugeTask {
             Key::Series(hash, key) => {
                 self.waiting.remove(&(hash, key.to_vec()));
             }
+            // Deleted only when the plan no longer has it: it may be on the list twice.
+            Key::Level(..) => self.ended_levels.retain(|ended| *ended != key.write()),
         }
     }
 
@@ -312,7 +348,8 @@ impl GaugeTask {
             let known: BTreeSet<DefinitionHash> = record.definitions().map(|(hash, _)| hash).collect();
             self.definitions.known().any(|(hash, _)| !known.contains(&hash))
         };
-        self.touched |= !self.ended.is_empty() || record.as_ref().is_some_and(new_here);
+        self.touched |=
+            !self.ended.is_empty() || !self.ended_levels.is_empty() || record.as_ref().is_some_and(new_here);
         match (self.committed, record) {
             (None, None) => {}
             (Some(offset), Some(record)) if record.next == offset => {
@@ -349,6 +386,8 @@ impl GaugeTask {
             self.show_metric(index, freezer, changelog);
         }
         self.show_counters(freezer, changelog);
+        self.levels.show(&self.plan, self.now, freezer, changelog);
+        changelog.extend(self.ended_levels.drain(..).map(|key| (key, None)));
     }
 
     fn show_metric(
@@ -365,7 +404,11 @@ impl GaugeTask {
             .iter()
             .filter_map(|topic| plan.topics.get(*topic))
             .map(|topic| topic.topic.as_str());
-        let watermark = self.sources.watermark_of(topics).max(state.shown);
+        let heard = match self.edges[index].as_slice() {
+            [] => self.sources.watermark_of(topics),
+            edges => self.sources.watermark_of_joins(edges, self.options.partitions),
+        };
+        let watermark = heard.max(state.shown);
         if let Some(watermark) = watermark {
             let oldest = metric
                 .window

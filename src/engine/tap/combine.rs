@@ -18,7 +18,7 @@ use crate::engine::window::WindowEnd;
 
 /// What one record adds to a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Amount {
+pub(in crate::engine) enum Amount {
     /// Records, bytes.
     Things(u64),
     /// Millionths of the metric's unit.
@@ -26,7 +26,7 @@ pub(super) enum Amount {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Combiner {
+pub(in crate::engine) struct Combiner {
     /// Indices into `entries`.
     table: HashTable<u32>,
     entries: Vec<Entry>,
@@ -49,26 +49,55 @@ struct Entry {
 const ENTRY_BYTES: usize = 24;
 
 /// Millionths in one.
-pub(super) const UNIT: i64 = 1_000_000;
+pub(in crate::engine) const UNIT: i64 = 1_000_000;
+
+// === impl Amount ===
+
+impl Amount {
+    /// As one number: things for a count, else millionths.
+    pub(in crate::engine) fn of_kind(self, kind: &Kind) -> i64 {
+        match (self, kind) {
+            (Amount::Things(things), Kind::Count) => i64::try_from(things).unwrap_or(i64::MAX),
+            (Amount::Things(things), _) => i64::try_from(things).unwrap_or(i64::MAX).saturating_mul(UNIT),
+            (Amount::Value(value), Kind::Count) => value / UNIT,
+            (Amount::Value(value), _) => value,
+        }
+    }
+
+    /// What [`Amount::of_kind`] made a number of.
+    pub(in crate::engine) fn from_number(number: i64, kind: &Kind) -> Self {
+        match kind {
+            Kind::Count => Amount::Things(u64::try_from(number).unwrap_or(0)),
+            _ => Amount::Value(number),
+        }
+    }
+}
 
 // === impl Combiner ===
 
 impl Combiner {
     /// Bytes that a seal would write, roughly.
-    pub(super) fn weight(&self) -> usize {
+    pub(in crate::engine) fn weight(&self) -> usize {
         self.weight
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::engine) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::engine) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     #[inline]
-    pub(super) fn add(&mut self, metric: MetricIx, kind: &Kind, window: WindowEnd, key: &[u8], amount: Amount) {
+    pub(in crate::engine) fn add(
+        &mut self,
+        metric: MetricIx,
+        kind: &Kind,
+        window: WindowEnd,
+        key: &[u8],
+        amount: Amount,
+    ) {
         let hash = hash_of(metric, window, key);
         let Self {
             table,
@@ -113,7 +142,7 @@ impl Combiner {
     }
 
     /// Everything that was combined, by gauge partition; nothing is left.
-    pub(super) fn drain(&mut self, plan: &Plan, partitions: u32) -> Vec<Vec<codec::MetricPartials>> {
+    pub(in crate::engine) fn drain(&mut self, plan: &Plan, partitions: u32) -> Vec<Vec<codec::MetricPartials>> {
         let mut order: Vec<(u32, u32)> = (0..)
             .zip(&self.entries)
             .map(|(index, entry)| {

@@ -5,16 +5,22 @@
 //!
 //! Edges:
 //! - a condition that fails (a missing field, types that do not go together) is not met;
-//! - a record that no source wants, or only sources without metrics, is filtered;
+//! - a record that no source wants, or only sources without metrics and joins, is filtered;
+//! - a record without a usable key has no part in a join, and all the rest of it counts; so has one that brings a value
+//!   for others to look up and has none. One that asks for a value counts as one that finds none. All are counted by reason;
 //! - a reason names topic-side things (pointer, metric, label) and never the record's content.
+
+mod emit;
 
 use super::combine::{Amount, Combiner, UNIT};
 use super::decimal::{Rest, scaled};
 use super::expr::{Scratch, Written};
 use super::instant;
+use super::keyer::{Keyed, Keyer};
 use super::ledger::Outcome;
 use super::projection::{Fields, Value};
-use crate::engine::plan::{Kind, LabelFrom, MetricIx, Plan, Recipe, TimeFrom, TopicPlan, ValueFrom};
+use crate::engine::keyed::KeyHash;
+use crate::engine::plan::{Kind, LabelFrom, MetricIx, Plan, TimeFrom, TopicPlan, ValueFrom};
 use crate::engine::series::{MAX_LABEL_BYTES, push_value};
 use crate::engine::task::{Record, Stamp};
 use crate::engine::time::{EventTime, Span, WallTime};
@@ -29,6 +35,8 @@ pub(super) struct Judge {
     topic: String,
     /// In decimal.
     partition: String,
+    /// Of the record at hand.
+    offset: i64,
     fields: Fields<'static>,
     scratch: Scratch,
     /// A label's value that had to be made.
@@ -36,6 +44,7 @@ pub(super) struct Judge {
     /// Encoded series keys of the record at hand, one after another.
     keys: Vec<u8>,
     staged: Vec<Staged>,
+    keyed: Vec<StagedKeyed>,
 }
 
 /// What the record at hand adds to one metric, if nothing is wrong with the rest of it.
@@ -45,6 +54,16 @@ struct Staged {
     window: WindowEnd,
     key: (usize, usize),
     amount: Amount,
+}
+
+/// What the record at hand sends to one join, if nothing is wrong with the rest of it.
+#[derive(Clone, Copy, Debug)]
+struct StagedKeyed {
+    emit: usize,
+    key: KeyHash,
+    /// Where `keys` has what it carries.
+    carried: (usize, usize),
+    amount: Option<i64>,
 }
 
 /// A record that is quarantined.
@@ -80,15 +99,17 @@ impl Judge {
         Self {
             topic: topic.to_owned(),
             partition: partition.to_string(),
+            offset: 0,
             fields: Fields::new(),
             scratch: Scratch::default(),
             text: Vec::new(),
             keys: Vec::new(),
             staged: Vec::new(),
+            keyed: Vec::new(),
         }
     }
 
-    /// Reads the record and, where it is counted, adds it to `combiner`.
+    /// Reads the record and, where it is counted, adds it to `combiner` and `keyer`.
     pub(super) fn take(
         &mut self,
         plan: &Plan,
@@ -96,6 +117,7 @@ impl Judge {
         record: &Record<'_>,
         now: Option<WallTime>,
         combiner: &mut Combiner,
+        keyer: &mut Keyer,
     ) -> Result<Taken, Box<Refusal>> {
         let value = match record.value {
             None => return Err(Refusal::malformed("null value")),
@@ -130,6 +152,15 @@ impl Judge {
                 staged.amount,
             );
         }
+        for staged in &self.keyed {
+            keyer.add(Keyed {
+                emit: staged.emit,
+                key: staged.key,
+                time: taken.time,
+                carried: &self.keys[staged.carried.0..staged.carried.1],
+                amount: staged.amount,
+            });
+        }
         Ok(taken)
     }
 
@@ -158,9 +189,14 @@ impl Judge {
         }
         self.keys.clear();
         self.staged.clear();
+        self.keyed.clear();
+        self.offset = record.offset;
         let mut outcome = Outcome::Filtered;
+        let mut emits = 0;
         for source in &topic.sources {
-            if source.recipes.is_empty() {
+            let first_emit = emits;
+            emits += source.emits.len();
+            if source.recipes.is_empty() && source.emits.is_empty() {
                 continue;
             }
             let met = source
@@ -173,7 +209,8 @@ impl Judge {
             outcome = Outcome::Counted;
             for recipe in &source.recipes {
                 let metric = &plan.metrics[recipe.metric.0];
-                let Some(amount) = amount(recipe, &metric.name, &metric.kind, record, value, time, fields)? else {
+                let Some(amount) = amount(&recipe.value, &metric.name, &metric.kind, record, value, time, fields)?
+                else {
                     continue;
                 };
                 let start = self.keys.len();
@@ -194,6 +231,11 @@ impl Judge {
                     amount,
                 });
             }
+            for (at, emit) in (first_emit..).zip(&source.emits) {
+                if let Err(reason) = self.emit(plan, emit, at, record, time, fields)? {
+                    self.unkeyed(plan, emit, time, reason);
+                }
+            }
         }
         Ok(Taken { outcome, time })
     }
@@ -205,6 +247,11 @@ impl Judge {
         let (otherwise, what) = match label {
             LabelFrom::Const(value) => return push(keys, value.as_bytes(), || "the constant".to_owned()),
             LabelFrom::Topic => return push(keys, self.topic.as_bytes(), || "the topic's name".to_owned()),
+            LabelFrom::Offset => {
+                self.text.clear();
+                push_decimal(&mut self.text, self.offset);
+                return push(keys, &self.text, || "the offset".to_owned());
+            }
             LabelFrom::Partition => return push(keys, self.partition.as_bytes(), || "the partition".to_owned()),
             LabelFrom::Field {
                 slot,
@@ -243,6 +290,20 @@ impl Judge {
             None => Err(what.into()),
         }
     }
+}
+
+/// An offset's digits.
+fn push_decimal(to: &mut Vec<u8>, offset: i64) {
+    let mut rest = offset.unsigned_abs();
+    let start = to.len();
+    loop {
+        to.push(b'0' + (rest % 10) as u8);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    to[start..].reverse();
 }
 
 /// Why a label has no value.
@@ -290,7 +351,7 @@ fn event_time(topic: &TopicPlan, record: &Record<'_>, fields: &Fields<'_>) -> Re
 /// What the record adds to one metric; `None` where that cannot be known and is not the record's fault.
 #[inline]
 fn amount(
-    recipe: &Recipe,
+    from: &ValueFrom,
     metric: &str,
     kind: &Kind,
     record: &Record<'_>,
@@ -298,7 +359,7 @@ fn amount(
     time: EventTime,
     fields: &Fields<'_>,
 ) -> Result<Option<Amount>, Box<Refusal>> {
-    Ok(match &recipe.value {
+    Ok(match from {
         ValueFrom::One => Some(Amount::Things(1)),
         ValueFrom::Bytes => Some(Amount::Things(value.len() as u64)),
         ValueFrom::AppendLatency => match record.stamp {

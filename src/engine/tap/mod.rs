@@ -7,8 +7,9 @@ pub mod ledger;
 pub mod projection;
 
 mod clock;
-mod combine;
+pub(in crate::engine) mod combine;
 mod judge;
+mod keyer;
 pub mod task;
 
 pub use task::{TapStage, TapTask};

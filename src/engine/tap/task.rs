@@ -5,7 +5,8 @@
 //! the metadata of the commit, so offset, outcomes and partials are one.
 //!
 //! Edges:
-//! - every gauge partition gets a batch at every seal that has anything to say, since each needs the watermark;
+//! - every gauge partition gets a batch at every seal that has anything to say, since each needs the watermark; so does
+//!   every partition of the joins, where the topic takes part in one;
 //! - the first seal always writes, so a fresh partition commits its start before any record;
 //! - counted and filtered records move the watermark, quarantined ones do not;
 //! - after a restart the watermark is that of the highest event time in the ledger, so lateness survives.
@@ -17,6 +18,7 @@ use prost::Message;
 use super::clock::Clock;
 use super::combine::Combiner;
 use super::judge::Judge;
+use super::keyer::Keyer;
 use super::ledger::{Ledger, LedgerError, Outcome};
 use crate::engine::codec;
 use crate::engine::plan::{Plan, Start, TopicPlan};
@@ -50,6 +52,7 @@ pub struct TapTask {
     /// Index into [`Plan::topics`].
     topic: usize,
     partition: u32,
+    /// Of every repartition topic.
     gauge_partitions: u32,
     ledger: Ledger,
     /// The next offset to read; what the ledger's counts lead to.
@@ -57,6 +60,7 @@ pub struct TapTask {
     clock: Clock,
     judge: Judge,
     combiner: Combiner,
+    keyer: Keyer,
     dead: Vec<DeadLetter>,
     dead_weight: usize,
     /// The series of the ledger's counters, by outcome.
@@ -177,6 +181,7 @@ impl TapTask {
             next,
             judge: Judge::new(topic, partition),
             combiner: Combiner::default(),
+            keyer: Keyer::new(&plan.topics[index], gauge_partitions),
             dead: Vec::new(),
             dead_weight: 0,
             counters,
@@ -201,10 +206,14 @@ impl TapTask {
         }
         self.pass(Outcome::Absent, record.offset);
         let topic = &self.plan.topics[self.topic];
-        match self
-            .judge
-            .take(&self.plan, topic, record, self.clock.wall(), &mut self.combiner)
-        {
+        match self.judge.take(
+            &self.plan,
+            topic,
+            record,
+            self.clock.wall(),
+            &mut self.combiner,
+            &mut self.keyer,
+        ) {
             Ok(taken) => {
                 let arrival = match record.stamp {
                     Stamp::None => None,
@@ -288,7 +297,7 @@ impl Task for TapTask {
     }
 
     fn weight(&self) -> usize {
-        self.combiner.weight() + self.dead_weight
+        self.combiner.weight() + self.keyer.weight() + self.dead_weight
     }
 
     fn seal(&mut self) -> Option<Output> {
@@ -300,7 +309,7 @@ impl Task for TapTask {
         };
         if self.sealed == Some(now) {
             debug_assert!(
-                self.combiner.is_empty() && self.dead.is_empty(),
+                self.combiner.is_empty() && self.keyer.is_empty() && self.dead.is_empty(),
                 "records move the position"
             );
             return None;
@@ -329,6 +338,17 @@ impl Task for TapTask {
                 partition,
                 batch: batch.encode_to_vec(),
             });
+        }
+        if self.plan.is_joined(self.topic) {
+            (batch.metrics, batch.samples) = (Vec::new(), Vec::new());
+            for (partition, keyed) in (0..).zip(self.keyer.drain(&self.plan)) {
+                batch.keyed = keyed;
+                shuffled.push(Shuffled {
+                    to: Stage::Correlate,
+                    partition,
+                    batch: batch.encode_to_vec(),
+                });
+            }
         }
         self.dead_weight = 0;
         Some(Output {

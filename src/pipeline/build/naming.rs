@@ -1,8 +1,8 @@
 //! Kinds, units, and names that stay what they are.
 
-use crate::engine::plan::Kind;
+use crate::engine::plan::{Kind, Measure as Taken};
 use crate::pipeline::fault::Faults;
-use crate::pipeline::read::{Buckets, Measured, Metric, Said};
+use crate::pipeline::read::{Buckets, Measure, Measured, Metric, Said};
 use crate::pipeline::unit::{self, Family};
 
 /// The kind of a histogram; its bounds must ascend.
@@ -38,12 +38,17 @@ pub fn unit(metric: &Metric, family: Family, value: Option<&Said<Measured>>, fau
         Some(unit) => unit.value.clone(),
         None => match unit::unit_in_name(&name.value) {
             Some(unit) => unit.to_owned(),
-            None if value.is_none() => "{record}".to_owned(),
+            None if value.is_none() && family == Family::Counter => "{record}".to_owned(),
             None => String::new(),
         },
     };
     let place = metric.unit.as_ref().map_or(&name.place, |unit| &unit.place);
+    let is_seconds = match &metric.what {
+        Measure::Respond(respond, _) => matches!(respond.measure.value, Taken::ResponseTime | Taken::OldestOpen),
+        _ => false,
+    };
     let wants = match value.map(|value| &value.value) {
+        None if is_seconds && unit != "s" => Some(("seconds", "s")),
         Some(Measured::Bytes) if unit != "By" && !unit::is_remark(&unit) && !unit.is_empty() => Some(("bytes", "By")),
         Some(Measured::AppendLatency) if unit != "s" => Some(("seconds", "s")),
         _ => None,
@@ -67,7 +72,7 @@ pub fn unit(metric: &Metric, family: Family, value: Option<&Said<Measured>>, fau
                 Family::Counter => {
                     format!("a counter's name ends in its unit and `_total`: call it `{translated}`")
                 }
-                Family::Histogram => format!("a name ends in its unit: call it `{translated}`"),
+                Family::Histogram | Family::Gauge => format!("a name ends in its unit: call it `{translated}`"),
             });
         return None;
     }

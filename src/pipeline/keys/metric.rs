@@ -1,7 +1,8 @@
 //! The keys of a metric and of what stands in it.
 
+use super::join::{LATEST, RESPOND};
 use super::source::{MAX_SERIES_KEY, WINDOW_KEY};
-use super::{Key, Later, Needed, Object, POINTER, Rule, Shape};
+use super::{Key, Needed, Object, POINTER, Rule, Shape};
 use crate::pipeline::leaf::Leaf;
 
 const UNIT: Shape = Shape::Leaf(Leaf::Unit);
@@ -16,7 +17,7 @@ const OF_SOURCES: Shape = Shape::Either(&[
 pub static METRIC: Object = Object {
     name: "metric",
     called: "a metric",
-    about: "Exactly one of `count`, `sum` and `observe` says what it is.",
+    about: "Exactly one of `count`, `sum`, `observe` and `respond` says what it is.",
     keys: &[
         Key {
             name: "help",
@@ -47,10 +48,17 @@ pub static METRIC: Object = Object {
             example: "{ of: \"*\", value: { record: append_latency } }",
         },
         Key {
+            name: "respond",
+            shape: Shape::Object(&RESPOND),
+            needed: Needed::Otherwise(""),
+            about: "What is between a request and its response.",
+            example: "{ from: normalized, to: responses, on: /data/correlation_id }",
+        },
+        Key {
             name: "histogram",
             shape: Shape::Object(&HISTOGRAM),
-            needed: Needed::Otherwise("{ kind: explicit }"),
-            about: "The buckets of an `observe`.",
+            needed: Needed::Otherwise("`{ kind: explicit }` for `observe`, `{ kind: exponential }` for `respond`"),
+            about: "The buckets of an `observe`, or of the `time` of a `respond`.",
             example: "{ kind: exponential }",
         },
         Key {
@@ -76,14 +84,11 @@ pub static METRIC: Object = Object {
         MAX_SERIES_KEY,
     ],
     rules: &[
-        Rule::ExactlyOne(&["count", "sum", "observe"]),
+        Rule::ExactlyOne(&["count", "sum", "observe", "respond"]),
         Rule::NotBoth("histogram", "count", "a counter has no buckets"),
         Rule::NotBoth("histogram", "sum", "a counter has no buckets"),
     ],
-    later: &[Later {
-        key: "respond",
-        would: "measures from a request to its response",
-    }],
+    later: &[],
 };
 
 pub static SUM: Object = Object {
@@ -233,7 +238,7 @@ pub static HISTOGRAM: Object = Object {
 pub static LABEL: Object = Object {
     name: "label",
     called: "a label",
-    about: "The long form of a label: exactly one of `field`, `const`, `record` and `cel`. A computed value must be text, a number or a boolean.",
+    about: "The long form of a label: exactly one of `field`, `const`, `record`, `cel`, `from`, `to` and `latest`. A computed value must be text, a number or a boolean.",
     keys: &[
         Key {
             name: "field",
@@ -264,20 +269,38 @@ pub static LABEL: Object = Object {
             example: "'data.total > 100 ? \"large\" : \"small\"'",
         },
         Key {
+            name: "from",
+            shape: POINTER,
+            needed: Needed::Otherwise(""),
+            about: "A field of the request, in a metric with `respond`.",
+            example: "/data/normalized_content/channel",
+        },
+        Key {
+            name: "to",
+            shape: POINTER,
+            needed: Needed::Otherwise(""),
+            about: "A field of the response, in a metric with `respond`.",
+            example: "/data/response/channel",
+        },
+        Key {
+            name: "latest",
+            shape: Shape::Object(&LATEST),
+            needed: Needed::Otherwise(""),
+            about: "A value that another source brings, by key.",
+            example: "{ of: normalized, take: /data/channel, on: /data/customer_id, equals: /data/ticket_data/customer_id }",
+        },
+        Key {
             name: "else",
             shape: Shape::Leaf(Leaf::LabelValue),
-            needed: Needed::Otherwise("the record is malformed"),
-            about: "The value where the field is missing or null, or the expression gives null.",
+            needed: Needed::Otherwise("the record is malformed; `unknown` for `latest`"),
+            about: "The value where the field is missing or null, the expression gives null, or nothing is found.",
             example: "unknown",
         },
     ],
     rules: &[
-        Rule::ExactlyOne(&["field", "const", "record", "cel"]),
+        Rule::ExactlyOne(&["field", "const", "record", "cel", "from", "to", "latest"]),
         Rule::NotBoth("else", "const", "a constant is always there"),
         Rule::NotBoth("else", "record", "a record always has it"),
     ],
-    later: &[Later {
-        key: "latest",
-        would: "looks a value up in another topic",
-    }],
+    later: &[],
 };

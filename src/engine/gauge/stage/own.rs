@@ -17,6 +17,7 @@ const BUILT_IN_LATE: &str = "streamgauge_late_records_total";
 const BUILT_IN_SERIES: &str = "streamgauge_series";
 const BUILT_IN_OVERFLOW: &str = "streamgauge_overflow_records_total";
 const BUILT_IN_RETIRED: &str = "streamgauge_retired_records_total";
+const BUILT_IN_RETIRED_KEYED: &str = crate::engine::correlate::RETIRED_TOTAL;
 const BUILT_IN_WATERMARK_LAG: &str = "streamgauge_watermark_lag_seconds";
 /// The ledger's outcomes, sampled by the taps.
 pub const BUILT_IN_RECORDS: &str = "streamgauge_records_total";
@@ -138,6 +139,12 @@ fn built_in(name: &str) -> Option<(Definition, Shape)> {
             "{record}",
             Shape::Cumulative,
             &["metric", "partition"],
+        ),
+        BUILT_IN_RETIRED_KEYED => (
+            "Records on their way to joins that the pipelines no longer have",
+            "{record}",
+            Shape::Cumulative,
+            &["join", "partition"],
         ),
         BUILT_IN_WATERMARK_LAG => (
             "Wall time minus the watermark of an input partition",

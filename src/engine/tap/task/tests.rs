@@ -1,4 +1,5 @@
 mod always;
+mod keyed;
 mod life;
 mod records;
 mod start;
@@ -83,6 +84,7 @@ fn plan() -> Arc<Plan> {
                 },
             },
         ],
+        emits: vec![],
     };
     let all = SourcePlan {
         name: "bytes".into(),
@@ -100,12 +102,14 @@ fn plan() -> Arc<Plan> {
                 value: ValueFrom::AppendLatency,
             },
         ],
+        emits: vec![],
     };
     let watched = SourcePlan {
         name: "joined later".into(),
         pipeline: 0,
         when: None,
         recipes: vec![],
+        emits: vec![],
     };
     Arc::new(Plan {
         pipelines: vec!["support".into()],
@@ -138,6 +142,7 @@ fn plan() -> Arc<Plan> {
             projection: builder.build(),
             sources: vec![tickets, all, watched],
         }],
+        ..Plan::default()
     })
 }
 

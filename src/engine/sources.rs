@@ -1,6 +1,7 @@
-//! How far every input partition has been seen, and what that means for one metric.
+//! How far every input partition has been seen, and what that means for one metric or join.
 //!
-//! Rule: the watermark of a metric is the lowest of its own sources: the partitions of its topics, and no others.
+//! Rule: the watermark of a metric or a join is the lowest of its own sources: the partitions of its topics, and no others.
+//! That of a metric which a join fills is the lowest of the join's tasks.
 //!
 //! Edges:
 //! - a partition that the broker says exists but that has not spoken holds the metric's windows open;
@@ -73,6 +74,16 @@ impl Sources {
         }
         lowest
     }
+
+    /// The lowest watermark over the `tasks` of each join; `None` while one of them has not spoken.
+    pub fn watermark_of_joins(&self, edges: &[String], tasks: u32) -> Option<Watermark> {
+        let of_edge = |edge: &String| {
+            let spoken = self.spoken.get(edge);
+            (0..tasks).map(move |task| spoken?.get(&task)?.watermark)
+        };
+        let marks = edges.iter().flat_map(of_edge);
+        marks.collect::<Option<Vec<Watermark>>>()?.into_iter().min()
+    }
 }
 
 #[cfg(test)]
@@ -127,6 +138,20 @@ mod tests {
         let mut sources = Sources::default();
         sources.hear("a", 0, 0, mark(50));
         assert_eq!(sources.watermark_of(["a"]), None);
+    }
+
+    #[test]
+    fn a_join_waits_for_all_of_its_tasks_whatever_topics_there_are() {
+        let mut sources = Sources::default();
+        sources.hear("join/a", 0, 0, mark(50));
+        sources.hear("join/a", 1, 0, None);
+        let [a, b] = ["join/a", "join/b"].map(str::to_owned);
+        assert_eq!(sources.watermark_of_joins(std::slice::from_ref(&a), 2), None);
+        sources.hear("join/a", 1, 0, mark(20));
+        assert_eq!(sources.watermark_of_joins(std::slice::from_ref(&a), 2), mark(20));
+        assert_eq!(sources.watermark_of_joins(&[a.clone(), b.clone()], 1), None);
+        sources.hear("join/b", 0, 0, mark(10));
+        assert_eq!(sources.watermark_of_joins(&[a, b], 1), mark(10));
     }
 
     #[test]
