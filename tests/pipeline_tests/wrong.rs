@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use streamgauge::pipeline::testing;
+
 use super::{EMAIL_TWICE, Folder, PIPELINE, streamgauge};
 
 #[test]
@@ -49,6 +51,18 @@ fn a_wrong_file_ends_with_2_and_says_where_and_what_would_be_right() {
             ":3:3",
             "expects nothing",
             "--update",
+        ),
+        (
+            "  a: { given: [ { wait: 60s }, { source: messages, arrives: 5s } ], expect: {} }\n",
+            ":3:61",
+            "it is 1m by then",
+            "`at` may be in the past",
+        ),
+        (
+            "  a: { given: [ { wait: 5s } ], expect: { metrics: { stamped_total: [ { value: 1 }, { value: 2 } ] } } }\n",
+            ":3:85",
+            "a second time",
+            "its `time`",
         ),
         ("  a: [\n", ":", "this is not YAML", ""),
     ] {
@@ -140,4 +154,52 @@ fn the_schema_takes_and_refuses_what_the_command_does() {
             "{case}"
         );
     }
+}
+
+#[test]
+fn a_file_that_is_damaged_anywhere_is_read_or_refused() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/support.test.yaml");
+    let whole = std::fs::read_to_string(&path).expect("readable");
+    let seed = std::env::var("STREAMGAUGE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or(17);
+    println!("STREAMGAUGE_SEED={seed}");
+    let mut state = seed;
+    let mut below = |limit: usize| {
+        // Knuth's MMIX generator; its upper bits are good enough to damage texts.
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % limit.max(1)
+    };
+    let (mut taken, mut refused) = (0, 0);
+    for _ in 0..300 {
+        let mut text: Vec<char> = whole.chars().collect();
+        for _ in 0..=below(3) {
+            let at = below(text.len());
+            let until = (at + below(40)).min(text.len());
+            match below(4) {
+                0 => drop(text.drain(at..until)),
+                1 => text.insert(
+                    at,
+                    ['{', '}', '[', '&', '*', '"', ':', '#', '\n', ' ', '-', '9', 'ü'][below(13)],
+                ),
+                2 => text.truncate(at),
+                _ => {
+                    let copy = text[at..until].to_vec();
+                    text.splice(at..at, copy);
+                }
+            }
+        }
+        let text: String = text.into_iter().collect();
+        match testing::read_text_as(&path, &text, &|_| None, true) {
+            Ok(_) => taken += 1,
+            Err(faults) => {
+                assert!(faults.iter().next().is_some(), "a refusal says why");
+                refused += 1;
+            }
+        }
+    }
+    assert!(taken > 0 && refused > 0, "{taken} taken, {refused} refused");
 }

@@ -105,7 +105,32 @@ impl Reader<'_> {
     /// The steps of one case; topics get the partitions that its records name.
     pub(super) fn steps(&mut self, case: &Node, start: EventTime, topics: &mut [Topic]) -> Vec<Step> {
         let given = case.get("given").map_or(&[][..], Node::items);
-        given.iter().filter_map(|step| self.step(step, start, topics)).collect()
+        let mut now = start;
+        let mut steps = Vec::new();
+        for node in given {
+            let Some(step) = self.step(node, start, topics) else {
+                continue;
+            };
+            match &step {
+                Step::Wait(span) => now = now.ahead(*span),
+                Step::Record(record) => {
+                    if let (Some(arrives), Some(said)) = (record.arrives, node.get("arrives"))
+                        && arrives < now
+                    {
+                        let by_now = leaf::spell_offset(now.0.saturating_sub(start.0));
+                        self.faults
+                            .add(
+                                &said.place,
+                                format!("it is {by_now} by then, and no record arrives before"),
+                            )
+                            .help("steps come in the order in which they happen; `at` may be in the past");
+                    }
+                    now = now.max(record.arrives.or(record.at).unwrap_or(now));
+                }
+            }
+            steps.push(step);
+        }
+        steps
     }
 
     fn step(&mut self, node: &Node, start: EventTime, topics: &mut [Topic]) -> Option<Step> {
