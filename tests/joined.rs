@@ -1,10 +1,15 @@
 //! Response times, look-ups and traces stay exact on the way through real workers on the in-memory log, however often
 //! they are killed. `STREAMGAUGE_SIM_SEED` replays one schedule, `STREAMGAUGE_SIM_SEEDS` says how many to try.
 
+#[path = "common/random.rs"]
+#[allow(dead_code, reason = "each test file uses a part of it")]
+mod random;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::random::Random;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
@@ -60,23 +65,6 @@ fn plan() -> Plan {
     pipeline::parse(&[("joined.yaml".to_owned(), PIPELINE.to_owned())], &|_| None).expect("the pipeline is right")
 }
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit.max(1)
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-}
-
 /// Parent and name of each span of a trace by its id.
 type Spans = BTreeMap<Vec<u8>, (Vec<u8>, String)>;
 
@@ -115,7 +103,7 @@ impl World {
                 .expect("a new topic");
         }
         let plan = Arc::new(plan());
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let named = random.one_in(2);
         let application = |instance: &str| Application {
             id: "app".to_owned(),

@@ -52,6 +52,20 @@ fn the_reference_page_is_the_rendered_one() {
 }
 
 #[test]
+fn the_page_on_tests_is_the_rendered_one() {
+    let path = root().join("docs/testing-pipelines.md");
+    let rendered = pipeline::test_reference();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &rendered).expect("the page can be written");
+    }
+    let page = std::fs::read_to_string(&path).expect("the page is there");
+    assert!(
+        page == rendered,
+        "docs/testing-pipelines.md is old: UPDATE_DOCS=1 cargo test --test pipeline_reference"
+    );
+}
+
+#[test]
 fn the_pipeline_of_the_reference_page_is_right() {
     let page = pipeline::reference();
     let example = page

@@ -1,7 +1,7 @@
 //! The command line: one file a command.
 //!
-//! Rule: an exit code means one thing. 0: done, and true. 1: a comparison found a difference (`audit`, `demo`) or a
-//! question has the answer no (`health`). 2: a wrong pipeline, flag, variable or internal topic. 3: another process has
+//! Rule: an exit code means one thing. 0: done, and true. 1: a comparison found a difference (`audit`, `demo`, `test`) or a
+//! question has the answer no (`health`). 2: a wrong pipeline, test, flag, variable or internal topic. 3: another process has
 //! taken this instance's name. 4: a stage stopped or a right is missing, and a person has to decide; the message says what.
 //! 5: the broker cannot be reached, or refuses what is asked (commands that do not wait for it).
 
@@ -15,6 +15,7 @@ mod logs;
 mod rights;
 mod run;
 pub mod schema;
+pub mod test;
 pub mod workers;
 
 use clap::{Parser, Subcommand};
@@ -46,8 +47,8 @@ impl From<Exit> for std::process::ExitCode {
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
-  1  a difference was found (audit, demo), or the answer is no (health)
-  2  wrong pipeline, flag, variable or internal topic
+  1  a difference was found (audit, demo, test), or the answer is no (health)
+  2  wrong pipeline, test, flag, variable or internal topic
   3  another process has taken this instance's name
   4  a stage stopped, or a right is missing: a person has to decide, the message says what
   5  the broker cannot be reached, or refuses what is asked (commands that do not wait for it)";
@@ -60,8 +61,10 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Check pipelines and print what they make: stages, topics, tasks, costs
     Check(check::CheckArgs),
+    /// Test pipelines: play records to them and compare what comes out, without a broker
+    Test(test::TestArgs),
     /// Print the JSON Schema of the pipeline language, for editors
-    Schema,
+    Schema(schema::SchemaArgs),
     /// Hold the loss ledger of an application against its committed offsets
     Audit(audit::AuditArgs),
     /// Ask a running instance whether it is ready
@@ -77,7 +80,8 @@ pub fn main() -> std::process::ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => return check::command(&args),
-        Command::Schema => return schema::run(),
+        Command::Test(args) => test::run(&args),
+        Command::Schema(args) => return schema::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Version => version(),

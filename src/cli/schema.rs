@@ -1,11 +1,26 @@
-//! `streamgauge schema`: the JSON Schema of pipelines, for editors.
+//! `streamgauge schema`: the JSON Schemas of pipelines and of tests, for editors.
 
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::pipeline;
+
+/// The command's flags.
+#[derive(clap::Args, Debug)]
+pub struct SchemaArgs {
+    /// The schema of files of tests instead
+    #[arg(long)]
+    test: bool,
+}
+
 /// Prints the schema. A reader that went away is no failure of ours.
-pub fn run() -> ExitCode {
-    let text = format!("{:#}\n", crate::pipeline::schema());
+pub fn run(args: &SchemaArgs) -> ExitCode {
+    let schema = if args.test {
+        pipeline::test_schema()
+    } else {
+        pipeline::schema()
+    };
+    let text = format!("{schema:#}\n");
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
         _ => ExitCode::SUCCESS,

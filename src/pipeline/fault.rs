@@ -244,6 +244,16 @@ impl Faults {
 // === impl Diagnostics ===
 
 impl Diagnostics {
+    /// One fault that no line of a file is to blame for.
+    pub fn of(message: impl Into<String>, help: &str) -> Self {
+        Diagnostics(vec![Fault {
+            message: message.into(),
+            help: Some(help.to_owned()),
+            place: None,
+            other: None,
+        }])
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Fault> {
         self.0.iter()
     }

@@ -13,16 +13,9 @@ use super::keys::{Key, Needed, Object, Rule, Shape, one_of};
 use super::leaf::{Leaf, Wrong};
 use super::node::{Entry, Form, Node, Scalar, Value, shorten};
 
-/// Notes everything in `document` that does not fit `shape`.
-pub fn check(document: &Node, shape: &Shape, faults: &mut Faults) {
-    Walk { faults }.value(
-        document,
-        shape,
-        &Asked {
-            called: "a pipeline",
-            example: None,
-        },
-    );
+/// Notes everything in `document`, which messages call `called`, that does not fit `shape`.
+pub fn check(document: &Node, shape: &Shape, called: &str, faults: &mut Faults) {
+    Walk { faults }.value(document, shape, &Asked { called, example: None });
 }
 
 struct Walk<'f> {
@@ -72,6 +65,13 @@ impl Walk<'_> {
                 }
                 self.repetition(items);
             }
+            (Shape::Sequence { item, most }, Value::List(items)) => {
+                self.length(node, items.len(), 1, *most, asked);
+                for item_node in items {
+                    self.value(item_node, item, asked);
+                }
+            }
+            (Shape::Any, _) => {}
             (Shape::Either(shapes), _) => match shapes.iter().find(|shape| fits(shape, node)) {
                 Some(shape) => self.value(node, shape, asked),
                 None => self.mismatch(node, shape, asked),
@@ -277,7 +277,8 @@ fn fits(shape: &Shape, node: &Node) -> bool {
         (shape, &node.value),
         (Shape::Leaf(_) | Shape::Word(_), Value::Scalar(_))
             | (Shape::Object(_) | Shape::Map { .. }, Value::Map(_))
-            | (Shape::List { .. }, Value::List(_))
+            | (Shape::List { .. } | Shape::Sequence { .. }, Value::List(_))
+            | (Shape::Any, _)
     )
 }
 

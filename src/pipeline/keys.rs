@@ -1,8 +1,8 @@
 //! Every key of the language, once.
 //!
-//! Rule: this table is what files are checked against ([`super::form`]), what the JSON Schema is rendered from
-//! ([`super::schema`]) and what `docs/pipelines.md` is rendered from ([`super::reference`]). A key that is not here does
-//! not exist.
+//! Rule: these tables (pipelines, and tests of them) are what files are checked against ([`super::form`]), what the JSON
+//! Schemas are rendered from ([`super::schema`]) and what `docs/pipelines.md` and `docs/testing-pipelines.md` are rendered
+//! from ([`super::reference`]). A key that is not here does not exist.
 //!
 //! Edges:
 //! - values of several forms are told apart by the form alone (text, list, mapping), so that a message can name the one
@@ -12,11 +12,13 @@
 mod join;
 mod metric;
 mod source;
+mod test;
 mod trace;
 
 pub use join::{LATEST, ON, RESPOND};
 pub use metric::{HISTOGRAM, LABEL, METRIC, OBSERVE, OBSERVED, SUM, SUMMED};
 pub use source::{DEFAULTS, PIPELINE, SOURCE, TIME};
+pub use test::{TEST, TEST_OBJECTS};
 pub use trace::{ATTRIBUTE, SPAN, TRACE};
 
 use super::leaf::Leaf;
@@ -72,6 +74,13 @@ pub enum Shape {
         item: &'static Shape,
         most: usize,
     },
+    /// A list in which values may stand twice.
+    Sequence {
+        item: &'static Shape,
+        most: usize,
+    },
+    /// Whatever JSON could hold.
+    Any,
     /// One of several, told apart by the YAML form.
     Either(&'static [Shape]),
 }
@@ -122,7 +131,8 @@ impl Shape {
             Shape::Leaf(leaf) => leaf.what().to_owned(),
             Shape::Word(words) => one_of(words),
             Shape::Object(_) | Shape::Map { .. } => "a mapping".to_owned(),
-            Shape::List { item, .. } => format!("a list, each {}", item.what()),
+            Shape::List { item, .. } | Shape::Sequence { item, .. } => format!("a list, each {}", item.what()),
+            Shape::Any => "any value".to_owned(),
             Shape::Either(shapes) => shapes.iter().map(Shape::what).collect::<Vec<_>>().join(", or "),
         }
     }
@@ -145,15 +155,18 @@ mod tests {
 
     #[test]
     fn every_key_is_in_the_schema_and_in_the_reference() {
-        let (schema, page) = (schema::schema(), reference::reference());
-        for object in OBJECTS {
-            for key in object.keys {
-                let property = format!("/$defs/{}/properties/{}", object.name.replace(' ', "_"), key.name);
-                assert!(schema.pointer(&property).is_some(), "{property}");
-                assert!(page.contains(&format!("\n| `{}` | ", key.name)), "{}", key.name);
-            }
-            for later in object.later {
-                assert!(page.contains(&format!("`{}` (", later.key)), "{}", later.key);
+        let pipelines = (OBJECTS, schema::schema(), reference::reference());
+        let tests = (TEST_OBJECTS, schema::test_schema(), reference::test_reference());
+        for (objects, schema, page) in [pipelines, tests] {
+            for object in objects {
+                for key in object.keys {
+                    let property = format!("/$defs/{}/properties/{}", object.name.replace(' ', "_"), key.name);
+                    assert!(schema.pointer(&property).is_some(), "{property}");
+                    assert!(page.contains(&format!("\n| `{}` | ", key.name)), "{}", key.name);
+                }
+                for later in object.later {
+                    assert!(page.contains(&format!("`{}` (", later.key)), "{}", later.key);
+                }
             }
         }
     }
@@ -162,34 +175,38 @@ mod tests {
     fn every_mapping_that_a_key_leads_to_is_in_the_table() {
         fn visit(shape: &Shape) {
             match shape {
-                Shape::Leaf(_) | Shape::Word(_) => {}
+                Shape::Leaf(_) | Shape::Word(_) | Shape::Any => {}
                 Shape::Object(object) => {
                     assert!(
-                        OBJECTS.iter().any(|known| std::ptr::eq(*known, *object)),
+                        OBJECTS
+                            .iter()
+                            .chain(TEST_OBJECTS)
+                            .any(|known| std::ptr::eq(*known, *object)),
                         "{}",
                         object.name
                     );
                 }
                 Shape::Map { value, .. } => visit(value),
-                Shape::List { item, .. } => visit(item),
+                Shape::List { item, .. } | Shape::Sequence { item, .. } => visit(item),
                 Shape::Either(shapes) => shapes.iter().for_each(visit),
             }
         }
         OBJECTS
             .iter()
+            .chain(TEST_OBJECTS)
             .flat_map(|object| object.keys)
             .for_each(|key| visit(&key.shape));
     }
 
     #[test]
     fn examples_and_rules_fit_the_table() {
-        for object in OBJECTS {
+        for object in OBJECTS.iter().chain(TEST_OBJECTS) {
             for key in object.keys {
                 let mut faults = Faults::default();
                 let text = format!("{}: {}", key.name, key.example);
                 let (_, nodes) = node::read("example", text.clone(), &mut Secrets::new(&|_| None), &mut faults);
                 let value = nodes[0].get(key.name).expect("the key is there");
-                form::check(value, &key.shape, &mut faults);
+                form::check(value, &key.shape, "an example", &mut faults);
                 assert!(faults.is_empty(), "{}: {text}: {faults:?}", object.name);
             }
             for rule in object.rules {

@@ -18,7 +18,9 @@ use serde_json::{Value as Json, json};
 use crate::engine::time::Span;
 
 use names::{label_name, metric_name, plain_name, pointer, topic, unit};
-pub use spelling::{bound, duration, share, size, spell_duration, spell_size, spell_start, start};
+pub use spelling::{
+    Moment, bound, bucket, duration, moment, share, size, spell_duration, spell_offset, spell_size, spell_start, start,
+};
 
 use super::expression;
 use super::node::{Form, Scalar, shorten};
@@ -75,6 +77,15 @@ pub enum Leaf {
     /// A label's value: text, number or boolean, taken as it is written.
     LabelValue,
     Unit,
+    /// Text, number or boolean, taken as it is written; may be empty.
+    Text,
+    /// How long before or after the start of a test's case, or a time.
+    Moment,
+    /// Any decimal number.
+    Number,
+    Boolean,
+    /// The upper bound of a bucket, `inf` for the last one.
+    Bucket,
 }
 
 /// Why a value is refused.
@@ -112,6 +123,11 @@ impl Leaf {
             Leaf::Help => "text",
             Leaf::LabelValue => "text, a number or a boolean",
             Leaf::Unit => "a UCUM unit such as `s`, `By` or `{record}`",
+            Leaf::Text => "text, a number or a boolean",
+            Leaf::Moment => "a distance from the start such as `5s` or `-1m`, or a time such as `2026-01-01T00:00:00Z`",
+            Leaf::Number => "a number",
+            Leaf::Boolean => "`true` or `false`",
+            Leaf::Bucket => "an upper bound or `inf`",
         }
     }
 
@@ -170,6 +186,17 @@ impl Leaf {
             Leaf::Help => bounded(text, MAX_TEXT),
             Leaf::LabelValue => bounded(text, MAX_TEXT),
             Leaf::Unit => unit(text),
+            Leaf::Text => Ok(()),
+            Leaf::Boolean => matches!(text, "true" | "false")
+                .then_some(())
+                .ok_or_else(|| refuse("this is neither true nor false", "write `true` or `false`")),
+            Leaf::Moment => moment(text)
+                .map(drop)
+                .ok_or_else(|| refuse("this is no time", format!("write {}", self.what()))),
+            Leaf::Number | Leaf::Bucket => bucket(text)
+                .filter(|number| self == Leaf::Bucket || number.is_finite())
+                .map(drop)
+                .ok_or_else(|| refuse(format!("this is not {}", self.what()), "write it as `2` or `0.25`")),
         }
         .map_err(|wrong| {
             if scalar.form == Form::Secret {
@@ -182,9 +209,10 @@ impl Leaf {
 
     fn check_form(self, scalar: &Scalar) -> Result<(), Wrong> {
         let fits = match (self, scalar.form) {
-            (_, Form::Secret) | (Leaf::LabelValue, _) => true,
+            (_, Form::Secret) | (Leaf::LabelValue | Leaf::Text, _) => true,
             (Leaf::Integer { .. }, form) => form == Form::Integer,
-            (Leaf::Bound | Leaf::Share, form) => matches!(form, Form::Integer | Form::Number),
+            (Leaf::Boolean, form) => form == Form::Boolean,
+            (Leaf::Bound | Leaf::Share | Leaf::Number, form) => matches!(form, Form::Integer | Form::Number),
             (_, form) => form == Form::Text,
         };
         if fits {
@@ -192,7 +220,7 @@ impl Leaf {
         }
         let shown = shorten(&scalar.shown);
         Err(match (self, scalar.form) {
-            (Leaf::Duration { .. } | Leaf::Start, Form::Integer) => refuse(
+            (Leaf::Duration { .. } | Leaf::Start | Leaf::Moment, Form::Integer) => refuse(
                 "a duration needs its unit",
                 format!("write `{shown}s` for seconds; the units are ms, s, m, h and d"),
             ),
@@ -200,7 +228,7 @@ impl Leaf {
                 "a size needs its unit",
                 format!("write `{shown}B` for bytes; the units are B, KiB and MiB"),
             ),
-            (Leaf::Integer { .. } | Leaf::Bound, _) => refuse(
+            (Leaf::Integer { .. } | Leaf::Bound | Leaf::Number, _) => refuse(
                 format!("`{shown}` is not {}", self.what()),
                 "write it without quotes, as `2000`",
             ),
@@ -250,6 +278,11 @@ impl Leaf {
             Leaf::HeaderName => json!({"type": "string", "minLength": 1, "maxLength": MAX_NAME}),
             Leaf::Help => json!({"type": "string", "minLength": 1, "maxLength": MAX_TEXT}),
             Leaf::LabelValue => json!({"type": ["string", "number", "boolean"], "minLength": 1, "maxLength": MAX_TEXT}),
+            Leaf::Text => json!({"type": ["string", "number", "boolean"]}),
+            Leaf::Moment => json!({"type": "string", "pattern": "^(-?[0-9]+(ms|s|m|h|d)|[0-9]{4}-.*)$"}),
+            Leaf::Number => json!({"type": "number"}),
+            Leaf::Boolean => json!({"type": "boolean"}),
+            Leaf::Bucket => json!({"type": "string", "pattern": "^(inf|[0-9.eE+-]+)$"}),
             Leaf::Unit => {
                 let known = super::unit::KNOWN
                     .iter()

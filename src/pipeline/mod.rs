@@ -21,6 +21,7 @@ mod read;
 mod reference;
 mod schema;
 mod secret;
+pub mod testing;
 mod unit;
 
 use std::io::Read;
@@ -31,8 +32,8 @@ use crate::engine::plan::Plan;
 pub use build::Expense;
 pub use fault::{Diagnostics, Fault, Look, Place};
 pub use leaf::{duration as read_duration, spell_duration, spell_size, spell_start};
-pub use reference::reference;
-pub use schema::schema;
+pub use reference::{reference, test_reference};
+pub use schema::{schema, test_schema};
 pub use secret::{Hidden, fill_in};
 
 use fault::Faults;
@@ -43,6 +44,8 @@ pub struct Checked {
     pub plan: Plan,
     /// What each metric costs, by [`crate::engine::plan::MetricIx`].
     pub expenses: Vec<Expense>,
+    /// Every source with its topic, by the names of the files; the plan knows only those with metrics.
+    pub sources: Vec<(String, String)>,
     /// What is allowed but hardly meant.
     pub notes: Vec<String>,
     /// Hides what was filled in from outside.
@@ -100,7 +103,7 @@ fn whole(
         }
         files.push(file);
         for node in nodes {
-            form::check(&node, &keys::Shape::Object(&keys::PIPELINE), &mut faults);
+            form::check(&node, &keys::Shape::Object(&keys::PIPELINE), "a pipeline", &mut faults);
             documents.push(read::document(&node));
         }
     }
@@ -114,6 +117,11 @@ fn whole(
         None => Ok(Checked {
             plan: built.plan,
             expenses: built.expenses,
+            sources: documents
+                .iter()
+                .flat_map(|document| &document.sources)
+                .map(|source| (source.name.value.clone(), source.topic.value.clone()))
+                .collect(),
             notes: built.notes,
             hidden: secrets.into_hidden(),
         }),

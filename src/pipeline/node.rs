@@ -412,6 +412,13 @@ impl Node {
         }
     }
 
+    /// Whether it stands in braces or brackets.
+    pub fn is_flow(&self) -> bool {
+        let bytes = self.place.file.inner().as_bytes();
+        matches!(bytes.get(self.place.bytes.start), Some(b'{' | b'['))
+            && matches!(self.value, Value::List(_) | Value::Map(_))
+    }
+
     /// The text of a scalar, where it is known.
     pub fn text(&self) -> Option<&str> {
         self.scalar()

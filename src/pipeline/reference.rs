@@ -1,18 +1,28 @@
-//! `docs/pipelines.md`, rendered.
+//! `docs/pipelines.md` and `docs/testing-pipelines.md`, rendered.
 //!
-//! Rule: the tables come from the table of keys, the words around them are here; the file is never edited by hand.
+//! Rule: the tables come from the table of keys, the words around them are here; the files are never edited by hand.
 
-use super::keys::{Key, Needed, OBJECTS, Object, Rule, Shape, one_of};
+use super::keys::{Key, Needed, OBJECTS, Object, Rule, Shape, TEST_OBJECTS, one_of};
 use super::unit;
 
 const INTRODUCTION: &str = include_str!("reference/introduction.md");
 const EXPLANATIONS: &str = include_str!("reference/explanations.md");
+const TESTING: &str = include_str!("reference/testing.md");
+const RENDERED: &str =
+    "<!-- Rendered from src/pipeline/: `UPDATE_DOCS=1 cargo test --test pipeline_reference`. -->\n\n";
 
-/// The whole page.
+/// The whole page on tests.
+pub fn test_reference() -> String {
+    let mut page = format!("{RENDERED}{TESTING}\n## Keys\n");
+    for object in TEST_OBJECTS {
+        of_object(&mut page, object);
+    }
+    page
+}
+
+/// The whole page on pipelines.
 pub fn reference() -> String {
-    let mut page =
-        String::from("<!-- Rendered from src/pipeline/: `UPDATE_DOCS=1 cargo test --test pipeline_reference`. -->\n\n");
-    page.push_str(INTRODUCTION);
+    let mut page = format!("{RENDERED}{INTRODUCTION}");
     page.push_str("\n## Keys\n");
     for object in OBJECTS {
         of_object(&mut page, object);
@@ -92,6 +102,8 @@ fn takes(shape: &Shape) -> String {
         Shape::Word(words) => one_of(words),
         Shape::Object(object) => format!("[{}](#{})", object.name, object.name.replace(' ', "-")),
         Shape::Map { key, value, .. } => format!("{} → {}", key.what(), takes(value)),
+        Shape::Sequence { item, .. } => format!("a list, each {}", takes(item)),
+        Shape::Any => "any value".to_owned(),
         Shape::List { item, most } => format!("a list of up to {most}, each {}", takes(item)),
         Shape::Either(shapes) => shapes.iter().map(takes).collect::<Vec<_>>().join(", or "),
     }

@@ -9,11 +9,20 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::keys::{Needed, OBJECTS, Object, Rule, Shape};
+use super::keys::{Needed, OBJECTS, Object, PIPELINE, Rule, Shape, TEST, TEST_OBJECTS};
 
-/// The schema of one YAML document.
+/// The schema of one pipeline.
 pub fn schema() -> Json {
-    let mut definitions: Map<String, Json> = OBJECTS
+    render("streamgauge pipeline", &PIPELINE, OBJECTS)
+}
+
+/// The schema of one file of tests.
+pub fn test_schema() -> Json {
+    render("streamgauge pipeline tests", &TEST, TEST_OBJECTS)
+}
+
+fn render(title: &str, root: &Object, objects: &[&Object]) -> Json {
+    let mut definitions: Map<String, Json> = objects
         .iter()
         .map(|object| (definition(object), of_object(object)))
         .collect();
@@ -27,8 +36,8 @@ pub fn schema() -> Json {
     );
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "streamgauge pipeline",
-        "$ref": reference(&super::keys::PIPELINE),
+        "title": title,
+        "$ref": reference(root),
         "$defs": definitions,
     })
 }
@@ -101,6 +110,13 @@ fn of_shape(shape: &Shape) -> Json {
             "maxItems": most,
             "uniqueItems": true,
         }),
+        Shape::Sequence { item, most } => json!({
+            "type": "array",
+            "items": of_shape(item),
+            "minItems": 1,
+            "maxItems": most,
+        }),
+        Shape::Any => json!({}),
         Shape::Either(shapes) => json!({"anyOf": shapes.iter().map(of_shape).collect::<Vec<_>>()}),
     }
 }

@@ -1,8 +1,16 @@
-//! Durations, sizes, starts and bounds: read and spelled.
+//! Durations, sizes, starts, bounds and moments: read and spelled.
 
 use super::MAX_BOUND;
 use crate::engine::plan::Start;
-use crate::engine::time::Span;
+use crate::engine::time::{EventTime, Span};
+
+/// A time in a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// So many microseconds after the start of the case; negative before it.
+    Offset(i64),
+    At(EventTime),
+}
 
 /// `500ms 5s 2m 24h 7d`.
 pub fn duration(text: &str) -> Option<Span> {
@@ -87,4 +95,36 @@ pub fn bound(text: &str) -> Option<i64> {
     // A bound that is written to a millionth is off by rounding of its own size at most.
     let whole = (millionths - millionths.round()).abs() <= millionths.abs().max(1.0) * 1e-9;
     whole.then_some(millionths.round() as i64)
+}
+
+/// `5s -1m 2026-01-01T00:00:00Z`.
+pub fn moment(text: &str) -> Option<Moment> {
+    let (back, length) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    if let Some(span) = duration(length) {
+        let micros = span.as_micros();
+        return Some(Moment::Offset(if back { -micros } else { micros }));
+    }
+    let time: jiff::Timestamp = text.parse().ok()?;
+    (time.as_second() > 0).then_some(Moment::At(EventTime(time.as_microsecond())))
+}
+
+/// A distance from the start of a case, as [`moment`] reads it where it is a whole number of milliseconds.
+pub fn spell_offset(micros: i64) -> String {
+    let sign = if micros < 0 { "-" } else { "" };
+    let size = micros.saturating_abs();
+    if size % 1_000 != 0 {
+        return format!("{sign}{size}us");
+    }
+    format!("{sign}{}", spell_duration(Span::micros(size)))
+}
+
+/// The upper bound of a bucket, or any number.
+pub fn bucket(text: &str) -> Option<f64> {
+    match text {
+        "inf" => Some(f64::INFINITY),
+        _ => text.parse::<f64>().ok().filter(|number| number.is_finite()),
+    }
 }
