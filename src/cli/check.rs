@@ -381,6 +381,10 @@ impl Report<'_> {
         let value = feeds
             .first()
             .map_or(String::new(), |(_, _, recipe)| self.value(&recipe.value));
+        let value = match &metric.kind {
+            Kind::Explicit { .. } | Kind::Exponential { .. } if !value.is_empty() => format!(",{value}"),
+            _ => value,
+        };
         let unit = if metric.unit.is_empty() {
             String::new()
         } else {
@@ -471,8 +475,8 @@ fn kind(kind: &Kind) -> String {
     match kind {
         Kind::Count | Kind::Sum => "counter".to_owned(),
         Kind::Level(_) => "gauge".to_owned(),
-        Kind::Explicit { bounds } => format!("histogram, {} buckets,", bounds.len() + 1),
-        Kind::Exponential { max_buckets } => format!("exponential histogram, up to {max_buckets} buckets,"),
+        Kind::Explicit { bounds } => format!("histogram, {} buckets", bounds.len() + 1),
+        Kind::Exponential { max_buckets } => format!("exponential histogram, up to {max_buckets} buckets"),
     }
 }
 

@@ -17,7 +17,7 @@ use serde_json::{Value as Json, json};
 
 use crate::engine::time::Span;
 
-use names::{label_name, metric_name, plain_name, pointer, topic, unit};
+use names::{label_name, metric_name, plain_name, pointer, shown_metric, topic, unit};
 pub use spelling::{
     Moment, bound, bucket, duration, moment, share, size, spell_duration, spell_offset, spell_size, spell_start, start,
 };
@@ -48,6 +48,8 @@ pub enum Leaf {
     /// A source's name, or `*` for every topic of the pipeline.
     SourceOrAll,
     MetricName,
+    /// Of a metric that comes out, also one of streamgauge's own.
+    ShownMetric,
     LabelName,
     TraceName,
     AttributeName,
@@ -106,7 +108,7 @@ impl Leaf {
             Leaf::PipelineName => "a name",
             Leaf::SourceName => "the name of a source",
             Leaf::SourceOrAll => "the name of a source or `\"*\"`",
-            Leaf::MetricName => "the name of a metric",
+            Leaf::MetricName | Leaf::ShownMetric => "the name of a metric",
             Leaf::LabelName => "the name of a label",
             Leaf::TraceName => "the name of a trace",
             Leaf::AttributeName => "the name of an attribute such as `customer.tier`",
@@ -152,6 +154,7 @@ impl Leaf {
             Leaf::SourceOrAll if text == "*" => Ok(()),
             Leaf::SourceOrAll => Leaf::SourceName.check(scalar),
             Leaf::MetricName => metric_name(text),
+            Leaf::ShownMetric => shown_metric(text),
             Leaf::LabelName => label_name(text),
             Leaf::AttributeName => plain_name(
                 text,
@@ -259,6 +262,7 @@ impl Leaf {
                 "type": "string", "pattern": NAME, "maxLength": MAX_NAME,
                 "not": {"pattern": "^streamgauge_|_(bucket|count|sum|created|info)$"},
             }),
+            Leaf::ShownMetric => json!({"type": "string", "pattern": NAME, "maxLength": MAX_NAME}),
             Leaf::LabelName => json!({
                 "type": "string", "pattern": NAME, "maxLength": MAX_NAME,
                 "not": {"pattern": "^(le|quantile|job|instance|otel_.*)$"},

@@ -46,7 +46,7 @@ fn of_object(page: &mut String, object: &Object) {
     for key in object.keys {
         page.push_str(&of_key(key));
     }
-    let rules: Vec<String> = object.rules.iter().filter_map(of_rule).collect();
+    let rules = of_rules(object.rules);
     if !rules.is_empty() {
         page.push_str(&format!("\n{}\n", rules.join(" ")));
     }
@@ -109,10 +109,31 @@ fn takes(shape: &Shape) -> String {
     }
 }
 
-fn of_rule(rule: &Rule) -> Option<String> {
-    match rule {
-        Rule::ExactlyOne(keys) => Some(format!("Exactly one of {}.", one_of(keys).replace(" or ", " and "))),
-        Rule::NotBoth(key, other, why) => Some(format!("`{key}` cannot stand beside `{other}`: {why}.")),
-        Rule::Only { key, with, is } => Some(format!("`{key}` belongs to `{with}: {is}`.")),
-    }
+/// Keys that one other key shuts out for one reason are told together.
+fn of_rules(rules: &[Rule]) -> Vec<String> {
+    let alike = |one: &Rule, other: &Rule| match (one, other) {
+        (Rule::NotBoth(_, a, why), Rule::NotBoth(_, b, because)) => (a, why) == (b, because),
+        _ => false,
+    };
+    rules
+        .chunk_by(alike)
+        .filter_map(|rules| {
+            let first = rules.first()?;
+            let shut_out = |rule: &Rule| match rule {
+                Rule::NotBoth(key, ..) => Some(*key),
+                _ => None,
+            };
+            let keys: Vec<&str> = rules.iter().filter_map(shut_out).collect();
+            Some(match first {
+                Rule::ExactlyOne(keys) => format!("Exactly one of {}.", one_of(keys).replace(" or ", " and ")),
+                Rule::NotBoth(_, other, why) => {
+                    let cannot = if keys.len() == 1 { "cannot stand" } else { "can stand" };
+                    let none = if keys.len() == 1 { "" } else { "None of " };
+                    let keys = one_of(&keys).replace(" or ", " and ");
+                    format!("{none}{keys} {cannot} beside `{other}`: {why}.")
+                }
+                Rule::Only { key, with, is } => format!("`{key}` belongs to `{with}: {is}`."),
+            })
+        })
+        .collect()
 }

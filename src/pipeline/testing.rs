@@ -10,6 +10,7 @@
 
 mod expected;
 mod given;
+mod spans;
 mod spot;
 
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ use super::{check_files, form, keys, read_text};
 pub use super::leaf::spell_offset;
 pub use expected::{Expect, Expected, ExpectedDead, ExpectedPoint, Shown};
 pub use given::{Given, Step, Topic};
+pub use spans::{ExpectedSpan, Parent};
 pub use spot::{Spot, Written};
 
 /// The start of cases that say none: 2026-01-01T00:00:00Z.

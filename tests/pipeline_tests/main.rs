@@ -5,6 +5,7 @@
 mod random;
 
 mod joined;
+mod spans;
 mod update;
 mod wrong;
 

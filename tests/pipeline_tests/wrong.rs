@@ -139,7 +139,7 @@ fn the_schema_takes_and_refuses_what_the_command_does() {
         ("{ given: [ { wait: 5s, times: 2 } ], expect: { dead: none } }", false),
         ("{ given: [ { wait: 5s } ], expect: { dead: some } }", false),
         ("{ given: [ { wait: 5s } ], expect: { dead: none }, exactly: 1 }", false),
-        ("{ given: [ { wait: 5s } ], expect: { spans: none } }", false),
+        ("{ given: [ { wait: 5s } ], expect: { spans: some } }", false),
         ("{ given: [], expect: { dead: none } }", false),
         (
             "{ given: [ { wait: 5s } ], expect: { outcomes: { counted: -1 } } }",

@@ -4,7 +4,7 @@
 //! nothing else to be there.
 //!
 //! Edges:
-//! - a dead letter answers one expectation: those that say more choose first;
+//! - a dead letter or a span answers one expectation: those that say more choose first;
 //! - of what is left over on both sides, the first are shown beside each other.
 
 use std::collections::BTreeMap;
@@ -12,10 +12,13 @@ use std::collections::BTreeMap;
 use super::play::Played;
 use super::points::{Labels, Point};
 use super::show;
+use super::spans::PlayedSpan;
 use super::update;
 use crate::engine::task::DeadLetter;
 use crate::pipeline::Place;
-use crate::pipeline::testing::{Case, Expect, Expected, ExpectedDead, ExpectedPoint, Shown, Spot, Written};
+use crate::pipeline::testing::{
+    Case, Expect, Expected, ExpectedDead, ExpectedPoint, ExpectedSpan, Shown, Spot, Written,
+};
 
 /// One expectation that was not met.
 pub struct Difference {
@@ -59,6 +62,12 @@ pub fn compare(case: &Case, played: &Played) -> Vec<Difference> {
         found.extend(expected.as_ref().and_then(|expected| of_counts(case, expected, got)));
     }
     found.extend(expect.dead.as_ref().and_then(|dead| of_dead(dead, &played.dead)));
+    found.extend(
+        expect
+            .spans
+            .as_ref()
+            .and_then(|spans| of_spans(case, spans, &played.spans)),
+    );
     found.sort_by_key(|difference| difference.place.bytes.start);
     if case.exactly {
         found.extend(unnamed(case, expect, played));
@@ -166,6 +175,41 @@ fn answers(expected: &ExpectedDead, letter: &DeadLetter) -> bool {
         && expected.topic.as_ref().is_none_or(|topic| *topic == letter.topic)
 }
 
+fn of_spans(case: &Case, expected: &Expected<Vec<ExpectedSpan>>, got: &[PlayedSpan]) -> Option<Difference> {
+    let mut wanted: Vec<&ExpectedSpan> = expected
+        .what
+        .iter()
+        .flat_map(|span| std::iter::repeat_n(span, span.times as usize))
+        .collect();
+    wanted.sort_by_key(|span| std::cmp::Reverse(span.says()));
+    let mut left: Vec<&PlayedSpan> = got.iter().collect();
+    let mut missing = Vec::new();
+    for span in wanted {
+        match left.iter().position(|got| got.answers(span)) {
+            Some(at) => drop(left.remove(at)),
+            None => missing.push(span),
+        }
+    }
+    let mut rows = Vec::new();
+    for span in missing {
+        let like = left.iter().position(|got| got.name == span.name);
+        let got = like.map(|at| left.remove(at));
+        rows.push(Row {
+            subject: span.name.clone(),
+            expected: Some(show::expected_span(case, span)),
+            got: got.map(|got| show::span(case, got, span)),
+        });
+    }
+    let all = update::named_attributes(&expected.what);
+    rows.extend(left.into_iter().map(|got| Row {
+        subject: got.name.clone(),
+        expected: None,
+        got: Some(show::whole_span(case, got, &all)),
+    }));
+    let fix = || Fix::Here(expected.spot.clone(), update::spans(case, &expected.what, got));
+    difference(&expected.place, &expected.name, rows, fix)
+}
+
 /// What is there beside everything that is named.
 fn unnamed(case: &Case, expect: &Expect, played: &Played) -> Option<Difference> {
     let mut rows = Vec::new();
@@ -195,6 +239,14 @@ fn unnamed(case: &Case, expect: &Expect, played: &Played) -> Option<Difference> 
             subject: "dead".to_owned(),
             expected: None,
             got: Some(show::dead(letter)),
+        }));
+    }
+    if expect.spans.is_none() {
+        let all = update::named_attributes(&[]);
+        rows.extend(played.spans.iter().map(|span| Row {
+            subject: format!("span {}", span.name),
+            expected: None,
+            got: Some(show::whole_span(case, span, &all)),
         }));
     }
     let fix = || Fix::Whole(case.spot.clone(), update::whole(case, played));

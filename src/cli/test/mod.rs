@@ -11,6 +11,7 @@ mod compare;
 mod play;
 mod points;
 mod show;
+mod spans;
 mod update;
 
 use std::io::Write as _;

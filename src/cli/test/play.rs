@@ -14,13 +14,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::points::{self, Metrics};
+use super::spans::{self, PlayedSpan};
 use crate::engine::codec::Pack;
 use crate::engine::correlate::{CorrelateOptions, CorrelateStage};
 use crate::engine::gauge::{GaugeOptions, GaugeStage};
 use crate::engine::plan::{Operator, Plan, TimeFrom};
 use crate::engine::tap::TapStage;
 use crate::engine::tap::ledger::Outcome;
-use crate::engine::task::{DeadLetter, Halt, Input, Open, OpenTask, PartitionCounts, Record, Stage, Stamp, Task};
+use crate::engine::task::{
+    DeadLetter, Halt, Headers, Input, Open, OpenTask, PartitionCounts, Record, Stage, Stamp, Task,
+};
 use crate::engine::time::{EventTime, Span, WallTime};
 use crate::pipeline::testing::{Case, Given, Step};
 
@@ -45,6 +48,7 @@ pub struct Played {
     pub dead: Vec<DeadLetter>,
     /// Late records by metric, where there are any.
     pub late: BTreeMap<String, u64>,
+    pub spans: Vec<PlayedSpan>,
 }
 
 /// The stages behind the taps, in the order of the data path.
@@ -94,6 +98,17 @@ struct Running {
     task: Box<dyn Task>,
     /// The log's end, which the task has always reached.
     end: i64,
+}
+
+/// The headers that a case says.
+#[derive(Debug)]
+struct Said<'a>(&'a [(String, Vec<u8>)]);
+
+impl Headers for Said<'_> {
+    fn last(&self, name: &str) -> Option<&[u8]> {
+        let last = self.0.iter().rev().find(|(known, _)| known == name);
+        last.map(|(_, value)| value.as_slice())
+    }
 }
 
 struct World {
@@ -206,7 +221,7 @@ impl World {
             key: given.key.as_deref(),
             value: value.as_deref(),
             stamp,
-            headers: &(),
+            headers: &Said(&given.headers),
         };
         for input in [Input::Time(self.now), Input::Record(record)] {
             running.task.accept(input).map_err(said)?;
@@ -277,6 +292,7 @@ impl World {
             }
         }
         outcomes.retain(|_, count| *count > 0);
+        let spans = spans::read(&self.outboxes.remove(&Stage::Correlate).unwrap_or_default())?;
         let requests = self.outboxes.remove(&Stage::Gauge).unwrap_or_default();
         let mut metrics = points::read(&requests)?;
         let mut late: BTreeMap<String, u64> = BTreeMap::new();
@@ -292,6 +308,7 @@ impl World {
             outcomes,
             dead: self.dead,
             late,
+            spans,
         })
     }
 }

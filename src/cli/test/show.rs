@@ -3,13 +3,16 @@
 //! Rule: a line a case that is as expected; below one that is not, each expectation with its place and a table of both
 //! sides. Colours repeat what the signs say (`~` differs, `-` is missing, `+` is too much), so nothing is lost without them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::compare::{Difference, Row};
 use super::points::Labels;
+use super::spans::PlayedSpan;
+use super::update;
 use crate::engine::task::DeadLetter;
 use crate::pipeline::Look;
-use crate::pipeline::testing::{ExpectedDead, Shown, TestFile};
+use crate::pipeline::testing::{Case, ExpectedDead, ExpectedSpan, Parent, Shown, TestFile};
 
 /// A column is no wider; what is longer sticks out.
 const WIDEST: usize = 60;
@@ -161,6 +164,54 @@ pub fn expected_dead(dead: &ExpectedDead) -> String {
         .as_ref()
         .map_or(String::new(), |reason| format!(": {reason}"));
     format!("{topic}{}{reason}", dead.outcome)
+}
+
+/// What is expected of a span beside its name.
+pub fn expected_span(case: &Case, span: &ExpectedSpan) -> String {
+    let mut parts = Vec::new();
+    parts.extend(span.trace.as_ref().map(|trace| format!("trace {trace}")));
+    parts.extend(span.parent.as_ref().map(parent));
+    parts.extend(span.start.map(|start| format!("from {}", case.spell(start))));
+    parts.extend(span.end.map(|end| format!("to {}", case.spell(end))));
+    parts.extend(span.status.clone());
+    parts.extend((!span.attributes.is_empty()).then(|| labels(&span.attributes)));
+    parts.extend(
+        span.events
+            .as_ref()
+            .map(|events| format!("events [{}]", events.join(", "))),
+    );
+    parts.join(", ")
+}
+
+/// A span, as far as `named` names it.
+pub fn span(case: &Case, span: &PlayedSpan, named: &ExpectedSpan) -> String {
+    let attribute = |name: &String| Some((name.clone(), span.attributes.get(name)?.clone()));
+    expected_span(
+        case,
+        &ExpectedSpan {
+            trace: named.trace.as_ref().map(|_| span.trace.clone()),
+            parent: named.parent.as_ref().map(|_| span.parent.clone()),
+            start: named.start.map(|_| span.start),
+            end: named.end.map(|_| span.end),
+            status: named.status.as_ref().and(span.status).map(str::to_owned),
+            attributes: named.attributes.keys().filter_map(attribute).collect(),
+            events: named.events.as_ref().map(|_| span.events.clone()),
+            ..named.clone()
+        },
+    )
+}
+
+/// A whole span, with these of its attributes.
+pub fn whole_span(case: &Case, span: &PlayedSpan, attributes: &BTreeSet<String>) -> String {
+    expected_span(case, &update::as_expected(span, attributes))
+}
+
+fn parent(parent: &Parent) -> String {
+    match parent {
+        Parent::None => "a root".to_owned(),
+        Parent::Here(name) => format!("below {name}"),
+        Parent::Elsewhere(id) => format!("below {id}"),
+    }
 }
 
 #[cfg(test)]

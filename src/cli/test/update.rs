@@ -8,7 +8,7 @@
 //! - comments inside of a replaced value are lost, and each place is said;
 //! - a value that is shared by an anchor or an alias is not touched, and said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -17,8 +17,11 @@ use super::environment;
 use super::play::Played;
 use super::points::{Labels, Point};
 use super::show;
+use super::spans::PlayedSpan;
 use crate::engine::task::DeadLetter;
-use crate::pipeline::testing::{self, Case, Expected, ExpectedPoint, Shown, Spot, TestFile, Written};
+use crate::pipeline::testing::{
+    self, Case, Expected, ExpectedPoint, ExpectedSpan, Parent, Shown, Spot, TestFile, Written,
+};
 
 /// What is written about a point where nobody said what to name.
 const ALL: Shown = Shown {
@@ -27,6 +30,9 @@ const ALL: Shown = Shown {
     sum: Some(0.0),
     buckets: None,
 };
+
+/// The attribute that every span has with the key of its conversation.
+const KEY: &str = "correlation.id";
 
 /// Writes the fixes of these differences. Returns what to say; the error says why nothing was written.
 pub fn update(path: &Path, file: &TestFile, differences: &[(&Case, &Difference)]) -> Result<String, String> {
@@ -107,6 +113,11 @@ pub fn whole(case: &Case, played: &Played) -> Written {
     parts.push(("dead".to_owned(), dead(&played.dead)));
     if !played.late.is_empty() {
         parts.push(("late".to_owned(), map(&played.late)));
+    }
+    if !played.spans.is_empty() {
+        let named = case.expect.iter().flat_map(|expect| &expect.spans);
+        let named: Vec<ExpectedSpan> = named.flat_map(|spans| spans.what.clone()).collect();
+        parts.push(("spans".to_owned(), spans(case, &named, &played.spans)));
     }
     Written::Map(parts)
 }
@@ -209,6 +220,75 @@ pub fn dead(letters: &[DeadLetter]) -> Written {
         Written::Map(pairs)
     };
     none_or_list(counts.into_iter().map(item).collect())
+}
+
+/// The attributes that these expectations name; where they name none, the one that tells a conversation from others.
+pub fn named_attributes(expected: &[ExpectedSpan]) -> BTreeSet<String> {
+    let mut named: BTreeSet<String> = expected
+        .iter()
+        .flat_map(|span| span.attributes.keys().cloned())
+        .collect();
+    if named.is_empty() {
+        named.insert(KEY.to_owned());
+    }
+    named
+}
+
+/// A span as it could be expected, with these of its attributes.
+pub fn as_expected(span: &PlayedSpan, attributes: &BTreeSet<String>) -> ExpectedSpan {
+    let attribute = |name: &String| Some((name.clone(), span.attributes.get(name)?.clone()));
+    ExpectedSpan {
+        name: span.name.clone(),
+        trace: None,
+        parent: Some(span.parent.clone()),
+        start: Some(span.start),
+        end: Some(span.end),
+        status: span.status.map(str::to_owned),
+        attributes: attributes.iter().filter_map(attribute).collect(),
+        events: (!span.events.is_empty()).then(|| span.events.clone()),
+        times: 1,
+    }
+}
+
+/// All spans, in the manner in which they were expected: with the attributes that were named.
+pub fn spans(case: &Case, expected: &[ExpectedSpan], got: &[PlayedSpan]) -> Written {
+    let attributes = named_attributes(expected);
+    let traced = expected.iter().any(|span| span.trace.is_some());
+    none_or_list(
+        got.iter()
+            .map(|span| one_span(case, span, &attributes, traced))
+            .collect(),
+    )
+}
+
+fn one_span(case: &Case, span: &PlayedSpan, attributes: &BTreeSet<String>, traced: bool) -> Written {
+    let named = as_expected(span, attributes);
+    let mut pairs = vec![("name".to_owned(), Written::Text(named.name))];
+    if traced {
+        pairs.push(("trace".to_owned(), Written::Text(span.trace.clone())));
+    }
+    let parent = match &span.parent {
+        Parent::None => Written::Plain("none".to_owned()),
+        Parent::Here(name) => Written::Text(name.clone()),
+        Parent::Elsewhere(id) => Written::Text(id.clone()),
+    };
+    pairs.push(("parent".to_owned(), parent));
+    pairs.push(("start".to_owned(), Written::Plain(case.spell(span.start))));
+    pairs.push(("end".to_owned(), Written::Plain(case.spell(span.end))));
+    pairs.extend(
+        span.status
+            .map(|status| ("status".to_owned(), Written::Plain(status.to_owned()))),
+    );
+    if !named.attributes.is_empty() {
+        let attribute = |(name, value): (String, String)| (name, Written::Text(value));
+        let attributes = named.attributes.into_iter().map(attribute);
+        pairs.push(("attributes".to_owned(), Written::Map(attributes.collect())));
+    }
+    if let Some(events) = named.events {
+        let events = events.into_iter().map(Written::Text);
+        pairs.push(("events".to_owned(), Written::List(events.collect())));
+    }
+    Written::Map(pairs)
 }
 
 fn none_or_list(items: Vec<Written>) -> Written {

@@ -2,10 +2,10 @@
 
 mod expect;
 
-use super::{Key, Later, Needed, Object, Rule, Shape};
+use super::{Key, Needed, Object, Rule, Shape};
 use crate::engine::time::Span;
 use crate::pipeline::leaf::Leaf;
-use expect::{DEAD, EXPECT, OUTCOMES, POINT};
+use expect::{DEAD, EXPECT, OUTCOMES, POINT, SPAN};
 
 const TEXT: Shape = Shape::Leaf(Leaf::Text);
 const MOMENT: Shape = Shape::Leaf(Leaf::Moment);
@@ -17,7 +17,7 @@ const PARTITION: Shape = Shape::Leaf(Leaf::Integer { least: 0, most: 999 });
 const YES_OR_NO: Shape = Shape::Leaf(Leaf::Boolean);
 
 /// Every mapping of a file of tests, outermost first.
-pub static TEST_OBJECTS: &[&Object] = &[&TEST, &TOPIC, &CASE, &STEP, &EXPECT, &POINT, &OUTCOMES, &DEAD];
+pub static TEST_OBJECTS: &[&Object] = &[&TEST, &TOPIC, &CASE, &STEP, &EXPECT, &POINT, &OUTCOMES, &DEAD, &SPAN];
 
 /// One file of tests.
 pub static TEST: Object = Object {
@@ -204,6 +204,28 @@ static STEP: Object = Object {
             example: "'{\"broken'",
         },
         Key {
+            name: "headers",
+            shape: Shape::Map {
+                key: Leaf::HeaderName,
+                value: &TEXT,
+                least: 0,
+                most: 100,
+            },
+            needed: Needed::Otherwise("none"),
+            about: "The record's headers.",
+            example: "{ traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 }",
+        },
+        Key {
+            name: "padded",
+            shape: Shape::Leaf(Leaf::Size {
+                least: 1,
+                most: 64 << 20,
+            }),
+            needed: Needed::Otherwise("as long as it is"),
+            about: "Blanks behind the value make it so long.",
+            example: "2MiB",
+        },
+        Key {
             name: "without",
             shape: Shape::List {
                 item: &Shape::Leaf(Leaf::Pointer),
@@ -249,6 +271,8 @@ static STEP: Object = Object {
         Rule::NotBoth("value", "wait", "nothing is written while time passes"),
         Rule::NotBoth("text", "wait", "nothing is written while time passes"),
         Rule::NotBoth("key", "wait", "nothing is written while time passes"),
+        Rule::NotBoth("headers", "wait", "nothing is written while time passes"),
+        Rule::NotBoth("padded", "wait", "nothing is written while time passes"),
         Rule::NotBoth("at", "wait", "nothing is written while time passes"),
         Rule::NotBoth("arrives", "wait", "nothing is written while time passes"),
         Rule::NotBoth("created", "wait", "nothing is written while time passes"),
@@ -256,8 +280,5 @@ static STEP: Object = Object {
         Rule::NotBoth("without", "wait", "nothing is written while time passes"),
         Rule::NotBoth("times", "wait", "nothing is written while time passes"),
     ],
-    later: &[Later {
-        key: "headers",
-        would: "gives the record headers",
-    }],
+    later: &[],
 };

@@ -31,13 +31,19 @@ fn is_translated_as_it_is(text: &str) -> bool {
             .all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
-pub fn metric_name(text: &str) -> Result<(), Wrong> {
-    if !is_translated_as_it_is(text) {
-        return Err(refuse(
-            format!("`{}` cannot be the name of a metric", shorten(text)),
-            "write ASCII letters and digits joined by single `_`, a letter first: what Prometheus takes and the translation from OTLP leaves as it is",
-        ));
+/// A name that a metric can have, whoever it belongs to.
+pub fn shown_metric(text: &str) -> Result<(), Wrong> {
+    if is_translated_as_it_is(text) {
+        return Ok(());
     }
+    Err(refuse(
+        format!("`{}` cannot be the name of a metric", shorten(text)),
+        "write ASCII letters and digits joined by single `_`, a letter first: what Prometheus takes and the translation from OTLP leaves as it is",
+    ))
+}
+
+pub fn metric_name(text: &str) -> Result<(), Wrong> {
+    shown_metric(text)?;
     if text.starts_with("streamgauge_") {
         return Err(refuse(
             format!("`{text}` is reserved"),

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::spans::ExpectedSpan;
 use super::{Reader, Spot, number, time};
 use crate::engine::plan::{Kind, Metric};
 use crate::engine::time::EventTime;
@@ -23,6 +24,7 @@ pub struct Expect {
     pub dead: Option<Expected<Vec<ExpectedDead>>>,
     /// Late records by metric.
     pub late: Option<Expected<BTreeMap<String, u64>>>,
+    pub spans: Option<Expected<Vec<ExpectedSpan>>>,
 }
 
 /// What stands at one key.
@@ -91,6 +93,9 @@ impl Reader<'_> {
                 }
                 expected(entry, flow, counts(&entry.node))
             }),
+            spans: node
+                .entry("spans")
+                .map(|entry| expected(entry, flow, self.spans(entry, start))),
         }
     }
 

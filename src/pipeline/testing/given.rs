@@ -5,7 +5,7 @@
 //! names is taken out last.
 //!
 //! Edges:
-//! - a text is written as it is: nothing is laid under it, put into it or taken out of it;
+//! - a text is written as it is: nothing is laid under it, put into it or taken out of it, but blanks may follow;
 //! - keys of an object are sorted and there are no blanks, so that sizes in bytes can be expected.
 
 use serde_json::{Map, Number, Value as Json};
@@ -40,6 +40,9 @@ pub struct Given {
     pub partition: u32,
     pub key: Option<Vec<u8>>,
     body: Body,
+    /// Blanks behind the value make it so long.
+    padded: usize,
+    pub headers: Vec<(String, Vec<u8>)>,
     /// Pointers to what is taken out.
     without: Vec<String>,
     pub at: Option<EventTime>,
@@ -60,6 +63,12 @@ enum Body {
 impl Given {
     /// The bytes of the value with this event time.
     pub fn value(&self, plan: &Plan, time: EventTime) -> Option<Vec<u8>> {
+        let mut value = self.bare_value(plan, time)?;
+        value.resize(value.len().max(self.padded), b' ');
+        Some(value)
+    }
+
+    fn bare_value(&self, plan: &Plan, time: EventTime) -> Option<Vec<u8>> {
         let mut value = match &self.body {
             Body::Nothing => return None,
             Body::Text(text) => return Some(text.clone().into_bytes()),
@@ -161,6 +170,16 @@ impl Reader<'_> {
             partition,
             key: node.get("key").and_then(Node::text).map(|key| key.as_bytes().to_vec()),
             body: body(node, topics[topic].value.as_ref()),
+            padded: node
+                .get("padded")
+                .and_then(|node| leaf::size(node.text()?))
+                .map_or(0, |size| size as usize),
+            headers: node
+                .get("headers")
+                .map_or(&[][..], Node::entries)
+                .iter()
+                .filter_map(|entry| Some((entry.key.clone(), entry.node.text()?.as_bytes().to_vec())))
+                .collect(),
             without: node
                 .get("without")
                 .map_or(&[][..], Node::items)

@@ -1,7 +1,7 @@
 //! The keys of what a case expects.
 
 use super::{MOMENT, TEXT, TIMES};
-use crate::pipeline::keys::{Key, Later, Needed, Object, Rule, Shape};
+use crate::pipeline::keys::{Key, Needed, Object, Rule, Shape};
 use crate::pipeline::leaf::Leaf;
 
 const NUMBER: Shape = Shape::Leaf(Leaf::Number);
@@ -26,7 +26,7 @@ pub static EXPECT: Object = Object {
         Key {
             name: "metrics",
             shape: Shape::Map {
-                key: Leaf::MetricName,
+                key: Leaf::ShownMetric,
                 value: &Shape::Either(&[
                     NONE,
                     Shape::Sequence {
@@ -64,7 +64,7 @@ pub static EXPECT: Object = Object {
         Key {
             name: "late",
             shape: Shape::Map {
-                key: Leaf::MetricName,
+                key: Leaf::ShownMetric,
                 value: &COUNT,
                 least: 1,
                 most: 10_000,
@@ -73,12 +73,22 @@ pub static EXPECT: Object = Object {
             about: "How many records came after their window of this metric had closed. They are in its value all the same.",
             example: "{ messages_total: 1 }",
         },
+        Key {
+            name: "spans",
+            shape: Shape::Either(&[
+                NONE,
+                Shape::Sequence {
+                    item: &Shape::Object(&SPAN),
+                    most: 100_000,
+                },
+            ]),
+            needed: Needed::Otherwise(""),
+            about: "All spans that leave; `none` where none does.",
+            example: "[ { name: process-message, start: 1s, end: 4s, attributes: { correlation.id: c-1 } } ]",
+        },
     ],
     rules: &[],
-    later: &[Later {
-        key: "spans",
-        would: "compares spans",
-    }],
+    later: &[],
 };
 
 pub static POINT: Object = Object {
@@ -212,6 +222,90 @@ pub static DEAD: Object = Object {
             needed: Needed::Otherwise("any"),
             about: "The topic of the record.",
             example: "ingestion.raw.messages",
+        },
+        Key {
+            name: "times",
+            shape: TIMES,
+            needed: Needed::Otherwise("1"),
+            about: "How many of these there are.",
+            example: "2",
+        },
+    ],
+    rules: &[],
+    later: &[],
+};
+
+pub static SPAN: Object = Object {
+    name: "expected span",
+    called: "a span",
+    about: "One span, as far as it is named.",
+    keys: &[
+        Key {
+            name: "name",
+            shape: Shape::Leaf(Leaf::Help),
+            needed: Needed::Always,
+            about: "Its name.",
+            example: "process-message",
+        },
+        Key {
+            name: "trace",
+            shape: Shape::Leaf(Leaf::Help),
+            needed: Needed::Otherwise("any"),
+            about: "The trace id, 32 hex digits.",
+            example: "4bf92f3577b34da6a3ce929d0e0e4736",
+        },
+        Key {
+            name: "parent",
+            shape: Shape::Leaf(Leaf::Help),
+            needed: Needed::Otherwise("any"),
+            about: "The name of its parent in the same trace; `none` where it has none; the 16 hex digits of a parent from elsewhere.",
+            example: "process-message",
+        },
+        Key {
+            name: "start",
+            shape: MOMENT,
+            needed: Needed::Otherwise("any"),
+            about: "When it starts.",
+            example: "1s",
+        },
+        Key {
+            name: "end",
+            shape: MOMENT,
+            needed: Needed::Otherwise("any"),
+            about: "When it ends.",
+            example: "4s",
+        },
+        Key {
+            name: "status",
+            shape: Shape::Word(&["ok", "error"]),
+            needed: Needed::Otherwise("any"),
+            about: "Its status.",
+            example: "error",
+        },
+        Key {
+            name: "attributes",
+            shape: Shape::Map {
+                key: Leaf::AttributeName,
+                value: &TEXT,
+                least: 0,
+                most: 100,
+            },
+            needed: Needed::Otherwise("any"),
+            about: "Attributes that it has; others are not looked at.",
+            example: "{ correlation.id: c-1, channel_type: email }",
+        },
+        Key {
+            name: "events",
+            shape: Shape::Either(&[
+                NONE,
+                Shape::Sequence {
+                    item: &Shape::Leaf(Leaf::Help),
+                    most: 100,
+                },
+            ]),
+            needed: Needed::Otherwise("any"),
+            about: "The names of all its events; `none` where it has none.",
+            example: "[ unanswered ]",
         },
         Key {
             name: "times",
