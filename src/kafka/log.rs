@@ -90,7 +90,7 @@ impl KafkaLog {
 
     /// `(log start, high watermark)`
     fn watermarks(&self, partition: &TopicPartition) -> Result<(i64, i64), LogError> {
-        let about = About::DescribeTopic(&partition.topic);
+        let about = About::ReadTopic(&partition.topic);
         let number = i32::try_from(partition.partition).map_err(|_| trouble::asked(Code::UnknownPartition, about))?;
         self.cluster
             .metadata
@@ -170,7 +170,7 @@ impl Log for KafkaLog {
     }
 
     fn offset_at(&mut self, partition: &TopicPartition, time: WallTime) -> Result<i64, LogError> {
-        let about = About::DescribeTopic(&partition.topic);
+        let about = About::ReadTopic(&partition.topic);
         // Rounded up: a record of the same millisecond may still be before `time`. Below zero librdkafka sees other things.
         let millis = (time.0.max(0) + 999) / 1_000;
         let question = list([(partition, Offset::Offset(millis))]);
@@ -218,7 +218,7 @@ impl Log for KafkaLog {
             Ok(id) => Ok(id),
             // Brokers before 2.8 know no ids.
             Err(Code::UnsupportedFeature | Code::UnsupportedVersion) => Ok([0; 16]),
-            Err(code) => Err(trouble::asked(code, About::DescribeTopic(topic))),
+            Err(code) => Err(trouble::asked(code, About::ReadTopic(topic))),
         }
     }
 

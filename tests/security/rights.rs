@@ -145,6 +145,9 @@ fn a_right_that_is_taken_from_a_running_application_stops_it_and_is_named() {
         let right = format!("{} on {} `{}", acl.operation, acl.resource, acl.name);
         let (status, said) = instance.ends(LIMIT);
         assert_eq!(status.code(), Some(4), "without {right}: {said}");
-        assert!(said.contains(&right), "{right} is named: {said}");
+        // READ on a topic implies DESCRIBE, and a worker that only counts its partitions may be the first to miss that.
+        let implied = format!("DESCRIBE on {} `{}`", acl.resource, acl.name);
+        let named = said.contains(&right) || (acl.operation == "READ" && said.contains(&implied));
+        assert!(named, "{right} is named: {said}");
     }
 }
