@@ -4,12 +4,13 @@
 //! with the support pipeline, each a process of its own from its start until the last record is done with: read, for the
 //! first; counted and committed in a transaction, for the second. CPU is user and system time of all threads.
 //!
-//! Then the memory of `run` at six partitions and ten thousand series.
+//! Then the memory of `run` at six partitions and ten thousand series, and what joins cost ([`joined`]).
 //!
-//!   eval "$(tests/run --env)" && cargo bench --bench side_by_side [-- --records N --pairs N]
+//!   eval "$(tests/run --env)" && cargo bench --bench side_by_side [-- --records N --pairs N --only plain|joined]
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+mod joined;
 #[path = "../numbers/mod.rs"]
 mod numbers;
 mod records;
@@ -60,6 +61,13 @@ fn main() {
     let folder = common::folder();
     let kafka = Kafka::start();
     let (receiver, otlp) = Receiver::start().expect("a receiver");
+    let only = arguments.iter().skip_while(|argument| *argument != "--only").nth(1);
+    if only.is_none_or(|only| only == "joined") {
+        joined::compare(&kafka, folder.path(), &otlp, records / 4, pairs);
+    }
+    if only.is_some_and(|only| only == "joined") {
+        return;
+    }
     fill(&kafka, records);
 
     let mut ratios = Vec::new();

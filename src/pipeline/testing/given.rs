@@ -173,7 +173,7 @@ impl Reader<'_> {
             padded: node
                 .get("padded")
                 .and_then(|node| leaf::size(node.text()?))
-                .map_or(0, |size| size as usize),
+                .unwrap_or(0),
             headers: node
                 .get("headers")
                 .map_or(&[][..], Node::entries)
