@@ -191,11 +191,15 @@ async fn http_server(answer: impl Fn(usize) -> HttpAnswer + Clone + Send + Sync 
 // --- this end ---
 
 fn sender(flag: &str, variables: &[(&str, &str)]) -> Sender {
+    sender_of(Signal::Metrics, flag, variables)
+}
+
+fn sender_of(signal: Signal, flag: &str, variables: &[(&str, &str)]) -> Sender {
     let variables: BTreeMap<String, String> = variables
         .iter()
         .map(|(end, value)| (format!("OTEL_EXPORTER_OTLP_{end}"), value.to_string()))
         .collect();
-    let settings = Settings::from_env(Some(flag), Signal::Metrics, &|name| variables.get(name).cloned()).unwrap();
+    let settings = Settings::from_env(Some(flag), signal, &|name| variables.get(name).cloned()).unwrap();
     Sender::connect(settings).unwrap()
 }
 
@@ -386,6 +390,29 @@ async fn over_http_the_gzipped_body_is_the_request_byte_for_byte_each_time_it_is
     assert_eq!(got[0].headers["x-scope-orgid"], "team");
     assert_eq!(gunzip(&got[0].body), request());
     assert_eq!(got[0].body, got[1].body);
+}
+
+#[tokio::test]
+async fn over_http_spans_go_to_their_own_path_byte_for_byte() {
+    let (at, got) = http_server(|nth| match nth {
+        0 => (StatusCode::OK, vec![], vec![]),
+        _ => {
+            let headers = vec![("content-type", "application/x-protobuf".to_owned())];
+            (StatusCode::OK, headers, partly(3, "no such tenant"))
+        }
+    })
+    .await;
+    let variables = [("TRACES_PROTOCOL", "http/protobuf"), ("PROTOCOL", "grpc")];
+    let sender = sender_of(Signal::Traces, &format!("http://{at}"), &variables);
+    assert_eq!(sender.send(request()).await, Verdict::Accepted);
+    let verdict = Verdict::PartialSuccess {
+        rejected: 3,
+        message: "no such tenant".into(),
+    };
+    assert_eq!(sender.send(request()).await, verdict);
+    let got = got.lock().unwrap();
+    assert_eq!(got[0].path, "/v1/traces");
+    assert_eq!(gunzip(&got[0].body), request());
 }
 
 #[tokio::test]
