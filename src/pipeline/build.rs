@@ -19,8 +19,10 @@ use crate::engine::tap::expr::{Cost, Expr};
 use crate::engine::window::WindowSize;
 
 mod agree;
+mod emit;
 mod join;
 mod naming;
+mod own;
 mod trace;
 
 use super::compile::Compiler;
@@ -446,7 +448,7 @@ impl<'d> Builder<'d, '_> {
             topics,
             joins,
         };
-        join::count_the_rest(&mut plan);
+        own::count_the_rest(&mut plan);
         let mut expenses = self.expenses;
         expenses.resize(plan.metrics.len(), Expense::default());
         Built {

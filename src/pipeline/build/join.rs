@@ -1,38 +1,27 @@
 //! Joins: what metrics ask for, brought together so that each is kept once.
 //!
 //! Rule: a join is known by what must be the same to share it, as one JSON text; together with what its records carry that
-//! text is its definition. The sides are compiled when the whole document was read, since each metric may add to what they
-//! carry.
+//! text is its definition. The sides are compiled when the whole document was read ([`super::emit`]), since each metric may add
+//! to what they carry.
 //!
 //! Edges:
 //! - a metric that looks values up is filled by its join alone: each record asks once, so all of its look-ups are one;
-//! - what joins cannot take is counted in two metrics of ours, which belong to the first pipeline and hold all joins; so
-//!   are traces in a third;
 //! - what a label says of a record that is not there is its `else`, or `unknown`.
 
 use serde_json::{Value as Json, json};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Builder, Expense, Feed, compile_label};
+use super::{Builder, Feed};
 use crate::engine::plan::{
-    self, Ask, Emit, JoinIx, JoinedLabel, KeyFrom, Kind, Latest, Measure as Taken, Measured, MetricIx, Operator, Plan,
-    Respond, Side, ValueFrom,
+    self, Ask, JoinedLabel, Latest, Measure as Taken, Measured, MetricIx, Operator, Respond, Side,
 };
 use crate::engine::series::DefinitionHash;
-use crate::engine::tap::expr::Cost;
-use crate::engine::window::WindowSize;
-use crate::pipeline::compile::Compiler;
 use crate::pipeline::definition::{self, Condition};
 use crate::pipeline::fault::Place;
-use crate::pipeline::read::{self, Document, Label, LookUp, Measure, Metric, Of, Said, Source, Time};
+use crate::pipeline::read::{self, Document, Label, LookUp, Measure, Metric, Of, Said, Source};
 
 /// What a label has where there is no record to take it from, if nothing is said.
 const UNKNOWN: &str = "unknown";
-
-/// Names that no pipeline can give.
-const UNKEYED_TOTAL: &str = "streamgauge_join_unkeyed_records_total";
-const LATE_TOTAL: &str = "streamgauge_join_late_records_total";
-const JOURNEYS_TOTAL: &str = "streamgauge_journeys_total";
 
 /// A join on its way to the plan.
 pub struct Joining<'d> {
@@ -48,10 +37,10 @@ pub struct Joining<'d> {
 pub(super) struct Carrying<'d> {
     pub sources: Vec<&'d Source>,
     pub key: Said<String>,
-    carries: Vec<(Place, Label)>,
+    pub carries: Vec<(Place, Label)>,
     /// What is carried from there on is only for spans.
-    labels: usize,
-    value: Option<read::Said<read::Measured>>,
+    pub labels: usize,
+    pub value: Option<read::Said<read::Measured>>,
 }
 
 /// How a joined metric is filled.
@@ -367,148 +356,6 @@ impl<'d> Builder<'d, '_> {
             }
         }
     }
-
-    /// Compiles the sides of the joins from the `first` on; gives what each source emits, and fills in what that costs.
-    pub(super) fn emits(&mut self, first: usize) -> Vec<(&'d Source, Emit)> {
-        let mut emits = Vec::new();
-        let joins = std::mem::take(&mut self.joins);
-        for (at, join) in joins.iter().enumerate().skip(first) {
-            let mut most = Expense::default();
-            for (side, carrying) in (0..).zip(&join.sides) {
-                for source in &carrying.sources {
-                    let emit = self.emit(JoinIx(at), Side(side), carrying, source, &mut most);
-                    emits.extend(emit.map(|emit| (*source, emit)));
-                }
-            }
-            for metric in metrics_of(&join.operator) {
-                if let Some(expense) = self.expenses.get_mut(metric.0) {
-                    expense.clone_from(&most);
-                }
-            }
-        }
-        self.joins = joins;
-        emits
-    }
-
-    fn emit(
-        &mut self,
-        join: JoinIx,
-        side: Side,
-        carrying: &Carrying<'_>,
-        source: &Source,
-        most: &mut Expense,
-    ) -> Option<Emit> {
-        let topic = self.topics.get_mut(source.topic.value.as_str())?;
-        let mut alone = Compiler::default();
-        let mut expressions = Vec::new();
-        if let Time::Field { pointer, .. } = &source.time.value {
-            alone.field(pointer, &source.time.place, self.faults);
-        }
-        if let Some(when) = &source.when {
-            expressions.extend(alone.expression(when, self.faults));
-        }
-        let Said { value: pointer, place } = &carrying.key;
-        alone.field(pointer, place, self.faults);
-        let slot = topic.compiler.field(pointer, place, self.faults);
-        let mut carries = Vec::new();
-        for (place, label) in &carrying.carries {
-            carries.push(compile_label(
-                label,
-                place,
-                &mut topic.compiler,
-                &mut alone,
-                &mut expressions,
-                self.faults,
-            ));
-        }
-        let value = match &carrying.value {
-            None => Some(ValueFrom::One),
-            Some(value) => super::compile_value(value, &mut topic.compiler, &mut alone, self.faults),
-        };
-        let interpreted = expressions
-            .iter()
-            .filter(|expr| expr.cost() == Cost::Interpreted)
-            .count();
-        most.fields = most.fields.max(alone.into_projection().slots());
-        most.interpreted = most.interpreted.max(interpreted);
-        most.native = most.native.max(expressions.len() - interpreted);
-        Some(Emit {
-            join,
-            side,
-            key: KeyFrom {
-                slot: slot?,
-                pointer: pointer.clone(),
-            },
-            carries: carries.into_iter().collect::<Option<Vec<_>>>()?,
-            labels: carrying.labels,
-            value: value?,
-            unkeyed: None,
-        })
-    }
-}
-
-/// Adds the counts of what joins could not take, where there are any joins, and of traces where there are any.
-pub fn count_the_rest(plan: &mut Plan) {
-    if plan.joins.is_empty() {
-        return;
-    }
-    let of_all = topics_of(plan, |_| true);
-    let help = "Records that had no part in a join, by what was wrong with their key or value";
-    let unkeyed = own_count(
-        plan,
-        UNKEYED_TOTAL,
-        help,
-        "{record}",
-        &["join", "reason"],
-        of_all.clone(),
-    );
-    let help = "Records that came behind what a join had decided, and decided nothing";
-    let late = own_count(plan, LATE_TOTAL, help, "{record}", &["join", "side"], of_all);
-    let journeys = plan.traces().then(|| {
-        let topics = topics_of(plan, plan::Join::is_traced);
-        let help = "Conversations that are over, by how they ended and whether their spans leave";
-        let labels = ["trace", "outcome", "sampled"];
-        own_count(plan, JOURNEYS_TOTAL, help, "{trace}", &labels, topics)
-    });
-    for join in &mut plan.joins {
-        join.late = Some(late);
-        if let Operator::Respond(Respond {
-            journeys: Some(traced), ..
-        }) = &mut join.operator
-        {
-            traced.counted = journeys;
-        }
-    }
-    let sources = plan.topics.iter_mut().flat_map(|topic| &mut topic.sources);
-    for emit in sources.flat_map(|source| &mut source.emits) {
-        emit.unkeyed = Some(unkeyed);
-    }
-}
-
-fn topics_of(plan: &Plan, of: impl Fn(&plan::Join) -> bool) -> Vec<usize> {
-    let joins = plan.joins.iter().filter(|join| of(join));
-    let mut topics: Vec<usize> = joins.flat_map(|join| join.topics.clone()).collect();
-    topics.sort_unstable();
-    topics.dedup();
-    topics
-}
-
-/// A count of ours, as a metric of the first pipeline.
-fn own_count(plan: &mut Plan, name: &str, help: &str, unit: &str, labels: &[&str], topics: Vec<usize>) -> MetricIx {
-    let text = json!([1, name, labels]).to_string();
-    plan.metrics.push(plan::Metric {
-        name: name.to_owned(),
-        pipeline: 0,
-        definition: DefinitionHash(xxh3_64(text.as_bytes())),
-        help: help.to_owned(),
-        unit: unit.to_owned(),
-        kind: Kind::Count,
-        labels: labels.iter().map(|label| (*label).to_owned()).collect(),
-        window: WindowSize::DEFAULT,
-        max_series: 2_000,
-        topics,
-    });
-    MetricIx(plan.metrics.len() - 1)
 }
 
 // === impl Joining ===
@@ -558,13 +405,6 @@ impl Joined {
         match &self.fill {
             Fill::Measured { at, .. } | Fill::Asked { at, .. } => *at,
         }
-    }
-}
-
-fn metrics_of(operator: &Operator) -> Vec<MetricIx> {
-    match operator {
-        Operator::Respond(respond) => respond.measured.iter().map(|measured| measured.metric).collect(),
-        Operator::Latest(latest) => latest.asks.iter().map(|ask| ask.metric).collect(),
     }
 }
 
