@@ -249,11 +249,20 @@ fn the_users_system_has_the_metrics_of_the_contract() {
         ),
         ("kafka_producer_bytes_total", ("By", vec!["producer_id", "topic"])),
         ("kafka_producer_latency_seconds", ("s", vec!["producer_id", "topic"])),
+        ("response_time_seconds", ("s", vec!["channel_type"])),
+        ("responses_unanswered_total", ("{message}", vec!["channel_type"])),
+        ("responses_unmatched_total", ("{response}", vec!["channel_type"])),
+        ("responses_second_total", ("{response}", vec![])),
+        ("responses_negative_total", ("{message}", vec![])),
+        ("responses_duplicate_total", ("{message}", vec![])),
+        ("responses_open", ("{message}", vec![])),
+        ("response_age_seconds", ("s", vec![])),
     ]
     .into();
     let has: BTreeMap<&str, (&str, Vec<&str>)> = plan
         .metrics
         .iter()
+        .filter(|metric| !metric.name.starts_with("streamgauge_"))
         .map(|metric| {
             (
                 metric.name.as_str(),
