@@ -63,7 +63,8 @@ impl Expected {
         match record.truth.adds {
             Adds::Nothing => {}
             Adds::Message(channel) => self.messages[channel as usize] += 1,
-            Adds::Ticket(priority) => self.tickets[priority as usize] += 1,
+            Adds::Request { .. } | Adds::Response { .. } => {}
+            Adds::Ticket { priority, .. } => self.tickets[priority as usize] += 1,
             Adds::Identity(resolution, success) => self.identities[resolution as usize][usize::from(success)] += 1,
         }
     }

@@ -142,7 +142,12 @@ impl Batches {
         if of_topic.len() <= partition {
             of_topic.resize_with(partition + 1, RecordBatch::new);
         }
-        of_topic[partition].push(record.key.as_deref(), record.value.as_deref(), record.at);
+        let headers: Vec<(&str, &str)> = record
+            .headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        of_topic[partition].push_with_headers(record.key.as_deref(), record.value.as_deref(), record.at, &headers);
     }
 
     fn write(&mut self, cluster: &Cluster) -> Result<(), ClusterError> {
