@@ -30,6 +30,16 @@ fn assert_good(code: Option<i32>, object: &Value) {
     assert_eq!(object["ledger"]["topics"], object["ledger"]["expected"]);
     assert_eq!(object["totals"], object["expected"]);
     assert_eq!(object["otlp"]["violations"], 0);
+    assert_eq!((&object["traces"]["orphans"], &object["traces"]["violations"]), (&Value::from(0), &Value::from(0)));
+    let total = |series: &str| object["totals"][series].as_u64().unwrap_or(0);
+    for channel in ["email", "whatsapp", "web_form"] {
+        let of = |name: &str| total(&format!("{name}{{channel_type=\"{channel}\"}}"));
+        assert!(of("response_time_seconds") > 0 && of("responses_unanswered_total") > 0, "{object:#}");
+        let mean = of("response_time_seconds_sum_micros") / of("response_time_seconds");
+        assert!((50_000..5_000_000).contains(&mean), "{channel}: {mean} us");
+    }
+    let unanswered = total("streamgauge_journeys_total{outcome=\"unanswered\",trace=\"conversations\"}");
+    assert_eq!(object["traces"]["unanswered"], unanswered);
     let totals = object["totals"].as_object().expect("totals by series");
     assert!(totals.len() > 40, "{} series", totals.len());
     assert!(

@@ -103,15 +103,17 @@ fn write_of(record: Simulated) -> Write {
         partition,
         key,
         value,
+        headers,
         ..
     } = record;
+    let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value));
     Write {
         topic: topic.name().to_owned(),
         partition,
         key,
         value,
         timestamp: None,
-        headers: Vec::new(),
+        headers: headers.collect(),
     }
 }
 

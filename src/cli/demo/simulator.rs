@@ -6,8 +6,10 @@
 //! Edges:
 //! - records come in the order in which they are written ([`Simulated::at`]); their event times do not: some are a little
 //!   early, some late, a few days ahead;
-//! - a conversation goes raw, validated, normalized, then identity, ticket and response, each some time later; some never
-//!   get a response, some get two;
+//! - a conversation goes raw, validated, normalized, then identity, ticket and response, each some time later; [`steps`]
+//!   says what goes otherwise;
+//! - in topics that are joined by event time no record is late, but for the clocks of their writers, which stay within
+//!   [`SimulatorOptions::disorder`]: whether a join still takes a late record depends on the moment, and totals must not;
 //! - alerts and service metrics are rare, so that some partitions stay silent;
 //! - it never ends: whoever runs it takes as much as they want.
 
@@ -16,22 +18,26 @@ mod random;
 mod records;
 mod rhythm;
 mod spoil;
+mod steps;
 mod system;
 #[cfg(test)]
 mod tests;
+mod truth;
 mod words;
 
 pub use random::{Random, Share};
 pub use spoil::Spoiled;
 pub use system::{Channel, PRODUCERS, Priority, Producer, Resolution, Topic};
+pub use truth::{Adds, Fate, Truth};
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use json::Json;
 use random::mix;
-use records::{Clock, Conversation, Form, Kind};
+use records::{Clock, Conversation, Form, Kind, Said};
 use rhythm::Rhythm;
+use steps::{MUTE, NO_CORRELATION, NO_CUSTOMER, RECORDS_PER_CONVERSATION, TELLS_EVERY};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::engine::time::{EventTime, Span, WallTime};
@@ -49,7 +55,9 @@ pub struct SimulatorOptions {
     pub day: Span,
     /// How far the event time of a record that is not late may lie before its writing.
     pub disorder: Span,
-    /// Records that come later than that: how many, and how late.
+    /// How long a customer waits for an answer: most come well before, a few after.
+    pub patience: Span,
+    /// Records that come later than that: how many, and how late. Only in topics that are not joined.
     pub late: Share,
     pub late_by: (Span, Span),
     pub malformed: Share,
@@ -66,35 +74,10 @@ pub struct Simulated {
     pub partition: u32,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
+    pub headers: Vec<(&'static str, String)>,
     /// The record's timestamp: the writer's clock as it was sent. Never goes back.
     pub at: WallTime,
     pub truth: Truth,
-}
-
-/// What a record truly is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Truth {
-    pub fate: Fate,
-    pub producer: Producer,
-    pub adds: Adds,
-}
-
-/// What must become of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    Counted,
-    Future,
-    Malformed(Spoiled),
-    Oversize,
-}
-
-/// What a counted record adds to the business metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Adds {
-    Nothing,
-    Message(Channel),
-    Ticket(Priority),
-    Identity(Resolution, bool),
 }
 
 /// See the module. An endless iterator.
@@ -125,18 +108,8 @@ struct Due {
     conversation: Conversation,
 }
 
-/// Records of an average conversation: the shares in [`Simulator::go_on`], added up, in thousandths.
-const RECORDS_PER_CONVERSATION: u64 = 6_080;
-const VALID: Share = Share::percent(97);
-const RESOLVED: Share = Share::percent(60);
-const TICKETED: Share = Share::percent(35);
-const UPDATED: Share = Share::percent(30);
-const ANSWERED: Share = Share::percent(80);
-const ANSWERED_TWICE: Share = Share::percent(3);
-/// Of conversations.
-const ALERTED: Share = Share(200);
-/// Each instance of a service says how it is doing once in this time, microseconds.
-const TELLS_EVERY: i64 = 5_000_000;
+/// Customers who write; numbers from here on are of others.
+const CUSTOMERS: u32 = 20_000;
 /// Records that come out of order at all.
 const DISORDERED: Share = Share::percent(5);
 /// Larger than any pipeline takes by default.
@@ -153,6 +126,7 @@ impl SimulatorOptions {
             rate: 50_000,
             day: Span::seconds(60),
             disorder: Span::seconds(3),
+            patience: Span::seconds(30),
             late: Share(3_000),
             late_by: (Span::seconds(6), Span::seconds(30)),
             malformed: Share(2_000),
@@ -202,6 +176,18 @@ impl Simulator {
         self.options.start = self.options.start.ahead(time);
     }
 
+    /// When the next record will be written.
+    pub fn next_at(&self) -> WallTime {
+        let arrival = self.arrival();
+        let next = self.due.peek().map_or(arrival, |due| due.0.at.min(arrival));
+        WallTime(self.options.start.0 + next)
+    }
+
+    /// When the next conversation begins, in microseconds since the start.
+    fn arrival(&self) -> i64 {
+        (self.next_arrival / 1_000) as i64
+    }
+
     fn schedule(&mut self, at: i64, kind: Kind, conversation: Conversation) {
         self.sequence = self.sequence.wrapping_add(1);
         self.due.push(Reverse(Due {
@@ -214,7 +200,7 @@ impl Simulator {
 
     /// What is written next.
     fn take_due(&mut self) -> Due {
-        let arrival = (self.next_arrival / 1_000) as i64;
+        let arrival = self.arrival();
         if let Some(due) = self.due.peek().filter(|due| due.0.at <= arrival).copied() {
             self.due.pop();
             return due.0;
@@ -225,7 +211,7 @@ impl Simulator {
         let dice = self.random.draw();
         let conversation = Conversation {
             id: self.conversations,
-            customer: (dice >> 40) as u32 % 20_000,
+            customer: (dice >> 40) as u32 % CUSTOMERS,
             channel: [
                 Channel::Email,
                 Channel::Email,
@@ -240,6 +226,7 @@ impl Simulator {
                 Priority::Medium,
                 Priority::High,
             ][(dice >> 8) as usize % 5],
+            is_mute: self.random.happens(MUTE),
         };
         self.sequence = self.sequence.wrapping_add(1);
         Due {
@@ -250,91 +237,43 @@ impl Simulator {
         }
     }
 
-    /// Schedules what follows from a record.
-    fn go_on(&mut self, due: &Due) {
-        let Due {
-            at, kind, conversation, ..
-        } = *due;
-        match kind {
-            Kind::Raw => {
-                self.later(at, (1, 10), Kind::Validated, conversation);
-                if self.random.happens(VALID) {
-                    self.later(at, (5, 50), Kind::Normalized, conversation);
-                }
-                if self.random.happens(ALERTED) {
-                    self.later(at, (1, 100), Kind::Alert, conversation);
-                }
-            }
-            Kind::Normalized => {
-                self.later(at, (1, 10), Kind::Audit, conversation);
-                if self.random.happens(RESOLVED) {
-                    let kind = self.some_identity();
-                    self.later(at, (5, 40), kind, conversation);
-                }
-                if self.random.happens(TICKETED) {
-                    self.later(at, (20, 200), Kind::TicketCreated, conversation);
-                }
-                if self.random.happens(ANSWERED) {
-                    self.later(at, (200, 4_000), Kind::Response, conversation);
-                    if self.random.happens(ANSWERED_TWICE) {
-                        self.later(at, (4_000, 6_000), Kind::Response, conversation);
-                    }
-                }
-            }
-            Kind::TicketCreated => {
-                self.later(at, (50, 500), Kind::TicketProcessed, conversation);
-                if self.random.happens(UPDATED) {
-                    self.later(at, (1_000, 5_000), Kind::TicketUpdated, conversation);
-                }
-            }
-            Kind::ServiceMetrics => self.schedule(at + TELLS_EVERY, kind, conversation),
-            _ => {}
-        }
-    }
-
-    /// Schedules a step some milliseconds from now.
-    fn later(&mut self, at: i64, (least, most): (i64, i64), kind: Kind, conversation: Conversation) {
-        let after = self.random.between(least * 1_000, most * 1_000);
-        self.schedule(at + after, kind, conversation);
-    }
-
-    fn some_identity(&mut self) -> Kind {
-        let resolution = match self.random.below(20) {
-            0..11 => Resolution::Email,
-            11..15 => Resolution::Phone,
-            15..18 => Resolution::Loyalty,
-            _ => Resolution::None,
-        };
-        let success = match resolution {
-            Resolution::None => self.random.below(10) == 0,
-            _ => self.random.below(10) != 0,
-        };
-        Kind::Identity { resolution, success }
-    }
-
     /// How far the event time of the next record lies before its writing.
-    fn delay(&mut self) -> Span {
-        let (least, most) = if self.random.happens(self.options.late) {
-            self.options.late_by
+    fn delay(&mut self, kind: Kind) -> Span {
+        let (least, most) = if kind == (Kind::Response { skewed: true }) {
+            (
+                self.options.disorder.as_micros() * 3 / 4,
+                self.options.disorder.as_micros(),
+            )
+        } else if !kind.topic().is_joined() && self.random.happens(self.options.late) {
+            (self.options.late_by.0.as_micros(), self.options.late_by.1.as_micros())
         } else if self.random.happens(DISORDERED) {
-            (Span::ZERO, self.options.disorder)
+            (0, self.options.disorder.as_micros())
         } else {
             // What it takes to hand a record to the client.
-            (Span::ZERO, Span::millis(4))
+            (0, 4_000)
         };
-        Span::micros(self.random.between(least.as_micros(), most.as_micros()))
+        Span::micros(self.random.between(least, most))
     }
 
-    fn clock(&mut self, time: &mut EventTime) -> Clock {
+    /// How a record spells its time, which is not before `earliest` where that is known.
+    fn clock(&mut self, time: &mut EventTime, earliest: Option<EventTime>) -> Clock {
+        let mut cut = |micros: i64| {
+            let whole = EventTime(time.0 - time.0.rem_euclid(micros));
+            let fits = earliest.is_none_or(|earliest| whole >= earliest);
+            if fits {
+                *time = whole;
+            }
+            fits
+        };
         match self.random.below(1_000) {
             // Some code paths cut the microseconds.
             0..100 => {
-                time.0 -= time.0.rem_euclid(1_000_000);
+                cut(1_000_000);
                 Clock::Naive
             }
             100..105 => Clock::Zulu,
             105..107 => Clock::EpochSeconds,
-            107..109 => Clock::EpochMillis,
+            107..109 if cut(1_000) => Clock::EpochMillis,
             _ => Clock::Naive,
         }
     }
@@ -347,7 +286,7 @@ impl Simulator {
             ..
         } = *due;
         let at = WallTime(self.options.start.0 + at);
-        let mut time = at.as_event().back(self.delay());
+        let mut time = at.as_event().back(self.delay(kind));
         let producer = producer_of(kind, conversation);
         let mut fate = Fate::Counted;
         let mut clock = Clock::Naive;
@@ -359,7 +298,8 @@ impl Simulator {
         } else if self.random.happens(self.options.oversize) {
             fate = Fate::Oversize;
         } else {
-            clock = self.clock(&mut time);
+            let earliest = at.as_event().back(self.options.disorder);
+            clock = self.clock(&mut time, kind.topic().is_joined().then_some(earliest));
         }
         let channel = ["\"email\"", "\"whatsapp\"", "\"web_form\""][conversation.channel as usize];
         let mut form = Form {
@@ -367,7 +307,13 @@ impl Simulator {
             producer,
             time,
             clock,
-            channel: Some(channel),
+            channel: if conversation.is_mute && kind != Kind::Raw {
+                Some("null")
+            } else {
+                Some(channel)
+            },
+            correlation: self.said(NO_CORRELATION),
+            customer: self.said(NO_CUSTOMER),
         };
         if let Fate::Malformed(spoiled) = fate {
             spoiled.change(&mut form, &mut self.random);
@@ -384,21 +330,43 @@ impl Simulator {
             Some(key) => xxh3_64(key) % u64::from(self.options.partitions.max(1)),
             None => self.random.below(u64::from(self.options.partitions.max(1))),
         };
-        let adds = match kind {
-            _ if fate != Fate::Counted => Adds::Nothing,
-            Kind::Raw => Adds::Message(conversation.channel),
-            Kind::TicketCreated => Adds::Ticket(conversation.priority),
-            Kind::Identity { resolution, success } => Adds::Identity(resolution, success),
-            _ => Adds::Nothing,
+        let adds = if fate == Fate::Counted {
+            truth::adds(&form, conversation)
+        } else {
+            Adds::Nothing
         };
-        let truth = Truth { fate, producer, adds };
+        let truth = Truth {
+            fate,
+            producer,
+            time,
+            adds,
+        };
+        let traceparent = match kind {
+            Kind::Normalized { .. } => conversation.traceparent(),
+            _ => None,
+        };
         Simulated {
             topic: kind.topic(),
             partition: partition as u32,
             key,
             value,
+            headers: traceparent.map(|value| ("traceparent", value)).into_iter().collect(),
             at,
             truth,
+        }
+    }
+
+    /// Whether the next record has an id, or what it has instead.
+    fn said(&mut self, not: Share) -> Said {
+        if self.random.happens(not) {
+            self.random.one_of(&[
+                Said::Missing,
+                Said::Instead("null"),
+                Said::Instead("\"\""),
+                Said::Instead("{}"),
+            ])
+        } else {
+            Said::True
         }
     }
 
@@ -430,6 +398,7 @@ const NOBODY: Conversation = Conversation {
     customer: 0,
     channel: Channel::Email,
     priority: Priority::Low,
+    is_mute: false,
 };
 
 /// The instance that handles a conversation at this step.
@@ -437,25 +406,11 @@ fn producer_of(kind: Kind, conversation: &Conversation) -> Producer {
     let id = conversation.id;
     match kind {
         Kind::Raw | Kind::Validated => Producer::gateway(conversation.channel),
-        Kind::Normalized | Kind::Audit => Producer::normalizer(id),
+        Kind::Normalized { .. } | Kind::Audit => Producer::normalizer(id),
         Kind::Identity { .. } => Producer::resolver(id),
         Kind::TicketCreated | Kind::TicketUpdated | Kind::TicketProcessed => Producer::tickets(id),
-        Kind::Response | Kind::Alert => Producer::dispatcher(id),
+        Kind::Response { .. } | Kind::Alert => Producer::dispatcher(id),
         Kind::ServiceMetrics => Producer(id as u8),
-    }
-}
-
-// === impl Fate ===
-
-impl Fate {
-    /// As in the ledger.
-    pub fn name(self) -> &'static str {
-        match self {
-            Fate::Counted => "counted",
-            Fate::Future => "future",
-            Fate::Malformed(_) => "malformed",
-            Fate::Oversize => "oversize",
-        }
     }
 }
 

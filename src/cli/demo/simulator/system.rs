@@ -95,6 +95,11 @@ impl Topic {
         }
     }
 
+    /// Whether its records are joined with others by their event time.
+    pub const fn is_joined(self) -> bool {
+        matches!(self, Topic::Normalized | Topic::TicketsIn | Topic::Responses)
+    }
+
     /// Whether the broker stamps the records itself (`message.timestamp.type=LogAppendTime`).
     pub const fn has_append_time(self) -> bool {
         matches!(self, Topic::Raw | Topic::Normalized)
