@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::chaos::{Event, System, support_pipeline};
 use common::collector::Collector;
+use common::joins::TERMS;
 use common::kafka::{Kafka, Write};
 use common::oracle::{self, Expected, RAW};
 use common::points::{Id, Points};
@@ -93,7 +94,7 @@ fn run(seed: u64, plan: Plan) {
         plan.events.len()
     );
     let folder = folder();
-    let mut system = System::new(folder.path(), &support_pipeline());
+    let mut system = System::new(folder.path(), &support_pipeline(folder.path()));
     system.application.named = plan.named;
     system.start(&["one", "two", "three"]);
     let writer = system.kafka.writer();
@@ -135,8 +136,11 @@ fn run(seed: u64, plan: Plan) {
         system.instances[3].is_ready()
     });
     system.instances[3].stop();
+    let mut differences = expected.joined.differences(system.collector.spans());
+    let spans = system.collector.spans();
+    let (traces, copies) = (spans.traces.len(), spans.received);
     let points = system.collector.points();
-    let differences = expected.differences(points);
+    differences.extend(expected.differences(points));
     assert!(
         differences.is_empty(),
         "after everything stopped:\n{}",
@@ -149,20 +153,27 @@ fn run(seed: u64, plan: Plan) {
     let (code, said) = system.application.audit();
     assert_eq!(code, Some(0), "{said}");
     eprintln!(
-        "{:6.1} s: {} records, {} kills, {} points in {} series, {} late",
+        "{:6.1} s: {} records, {} kills, {} points in {} series, {} late; {} conversations, {traces} traces, {copies} spans",
         began.elapsed().as_secs_f64(),
         expected.records,
         system.kills,
         points.series.values().map(|series| series.points.len()).sum::<usize>(),
         points.series.len(),
         points.sum(oracle::LATE),
+        expected.joined.conversations.len(),
     );
+    for (name, labels) in expected.joined.counts.keys() {
+        eprintln!("{name}{labels:?}: {}", expected.joined.counts[&(*name, labels.clone())]);
+    }
 }
 
 /// Waits until the collector has exactly what the oracle says.
 fn settle(expected: &Expected, collector: &mut Collector) {
     eventually("the totals", SETTLE_LIMIT, || {
-        let differences = expected.differences(collector.points());
+        let mut differences = expected.differences(collector.points());
+        if differences.is_empty() {
+            differences = expected.joined.differences(collector.spans());
+        }
         if differences.is_empty() {
             return Ok(());
         }
@@ -175,7 +186,6 @@ fn settle(expected: &Expected, collector: &mut Collector) {
     });
 }
 
-/// What holds for every series, whatever the input was.
 /// What each process said of itself, beside the pipeline's series and under a resource of its own.
 fn check_processes(points: &Points, names: &[&str]) {
     for name in names {
@@ -209,6 +219,7 @@ fn check_processes(points: &Points, names: &[&str]) {
     }
 }
 
+/// What holds for every series, whatever the input was.
 fn check_promises(points: &Points) {
     let faults = points.faults();
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
@@ -220,7 +231,7 @@ fn catching_up_on_partitions_an_hour_apart_loses_nothing_and_closes_no_window_ea
     const HOUR: i64 = 3_600_000_000;
     const RECORDS: usize = 40_000;
     let folder = folder();
-    let mut system = System::new(folder.path(), &support_pipeline());
+    let mut system = System::new(folder.path(), &support_pipeline(folder.path()));
     let writer = system.kafka.writer();
     let seed = seed(7);
     let now = now_micros();
@@ -261,7 +272,7 @@ fn catching_up_on_partitions_an_hour_apart_loses_nothing_and_closes_no_window_ea
 fn the_last_window_of_a_quiet_topic_is_shown_in_time() {
     let _turn = my_turn();
     let folder = folder();
-    let mut system = System::new(folder.path(), &support_pipeline());
+    let mut system = System::new(folder.path(), &support_pipeline(folder.path()));
     system.start(&["one"]);
     eventually("ready", Duration::from_secs(60), || system.instances[0].is_ready());
     let writer = system.kafka.writer();
@@ -273,12 +284,27 @@ fn the_last_window_of_a_quiet_topic_is_shown_in_time() {
     Traffic::new(seed(3), options).write(&writer, 2_000);
     let quiet_since = Instant::now();
     let expected = Expected::of(&system.input());
-    settle(&expected, &mut system.collector);
+    eventually("the totals", SETTLE_LIMIT, || {
+        let differences = expected.plain_differences(system.collector.points());
+        if differences.is_empty() {
+            Ok(())
+        } else {
+            Err(differences.join("\n"))
+        }
+    });
     let took = quiet_since.elapsed();
     // idle_after, out_of_order, the delay, the window, and three seconds.
     let limit = Duration::from_secs(5 + 5 + 2 + 10 + 3);
     eprintln!("the last window was shown {took:?} after the last record");
     assert!(took <= limit, "the last window took {took:?}, more than {limit:?}");
+    settle(&expected, &mut system.collector);
+    let took = quiet_since.elapsed();
+    eprintln!("the last message without an answer was shown {took:?} after the last record");
+    let limit = limit + Duration::from_micros(TERMS.within.unsigned_abs());
+    assert!(
+        took <= limit,
+        "the last conversation took {took:?}, more than {limit:?}"
+    );
     assert_eq!(system.collector.points().sum(oracle::LATE), 0);
     system.stop();
 }

@@ -5,6 +5,8 @@ mod common;
 use std::time::Duration;
 
 use common::chaos::{Event, System, support_pipeline};
+use common::collector::Collector;
+use common::joins;
 use common::oracle::{self, COUNTERS, Expected};
 use common::prometheus::{Labels, Prometheus};
 use common::random::Random;
@@ -17,10 +19,15 @@ fn prometheus_has_the_guides_metrics_with_exact_totals_also_after_kills() {
     const RECORDS: usize = 40_000;
     let seed = seed(11);
     let folder = folder();
-    let mut system = System::new(folder.path(), &support_pipeline());
+    let mut system = System::new(folder.path(), &support_pipeline(folder.path()));
     let mut prometheus = Prometheus::start(folder.path());
-    system.application.otlp = prometheus.endpoint();
-    system.application.protocol = "http/protobuf";
+    // It takes no spans: they go to the collector, over gRPC.
+    system.application.otlp.clear();
+    system.application.environment = vec![
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", prometheus.endpoint()),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/protobuf".to_owned()),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", system.collector.endpoint()),
+    ];
     system.start(&["one", "two"]);
     let writer = system.kafka.writer();
     let mut random = Random::new(seed);
@@ -47,8 +54,15 @@ fn prometheus_has_the_guides_metrics_with_exact_totals_also_after_kills() {
     system.stop();
     assert_eq!(differences(&expected, &prometheus), Ok(Vec::new()));
     first_increments_are_seen(&expected, &prometheus);
+    quantiles_are_within_a_bucket(&expected, &prometheus);
+    exemplars_lead_to_traces(&prometheus, &mut system.collector);
+    let differences = expected.joined.differences(system.collector.spans());
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
     let names = prometheus.names().expect("names");
-    for name in COUNTERS.into_iter().chain([oracle::RECORDS, oracle::LATE]) {
+    for name in COUNTERS
+        .into_iter()
+        .chain([oracle::RECORDS, oracle::LATE, joins::TIME, joins::OPEN, joins::OLDEST])
+    {
         assert!(
             names.iter().any(|known| known == name),
             "{name} is there under this very name: {names:?}"
@@ -104,10 +118,58 @@ fn differences(expected: &Expected, prometheus: &Prometheus) -> Result<Vec<Strin
             })
             .collect(),
     )?;
+    let times = || expected.joined.times.iter();
+    compare(
+        format!("histogram_count({})", joins::TIME),
+        times()
+            .map(|(labels, times)| (labels.clone(), times.len() as f64))
+            .collect(),
+    )?;
+    compare(
+        format!("round(histogram_sum({}) * 1e6)", joins::TIME),
+        times()
+            .map(|(labels, times)| (labels.clone(), times.iter().sum::<i64>() as f64))
+            .collect(),
+    )?;
     Ok(differences)
 }
 
 type Labelled = std::collections::BTreeMap<Labels, f64>;
+
+/// A native histogram's quantile is interpolated in the bucket that has the true one.
+fn quantiles_are_within_a_bucket(expected: &Expected, prometheus: &Prometheus) {
+    for percent in [50, 95, 99] {
+        let quantile = format!("histogram_quantile({}, {})", percent as f64 / 100.0, joins::TIME);
+        let got = prometheus.query(&quantile).expect("quantiles");
+        assert_eq!(got.len(), expected.joined.times.len(), "{quantile}: {got:?}");
+        for (labels, times) in &expected.joined.times {
+            let bucket = 2_f64.powf(2_f64.powi(-(joins::least_scale(times) as i32)));
+            let (exact, got) = (joins::quantile(times, percent), got[labels]);
+            eprintln!(
+                "{quantile} of {labels:?}: {got:.3} s, exactly {exact:.3} s, a bucket is {:.1} %",
+                (bucket - 1.0) * 100.0
+            );
+            assert!(
+                (exact / bucket..=exact * bucket).contains(&got),
+                "{quantile} of {labels:?}: {got} s, exactly {exact} s"
+            );
+        }
+    }
+}
+
+/// From a point of response times to a trace that left: its root took as long as the exemplar says.
+fn exemplars_lead_to_traces(prometheus: &Prometheus, collector: &mut Collector) {
+    let exemplars = prometheus.exemplars(joins::TIME).expect("exemplars");
+    eprintln!("{} exemplars", exemplars.len());
+    assert!(exemplars.len() > 10, "{exemplars:?}");
+    let spans = collector.spans();
+    for (seconds, labels) in exemplars {
+        let trace = spans.traces.get(&labels["trace_id"]);
+        let root = trace.and_then(|spans| spans.get(&labels["span_id"]));
+        let (start, end) = root.unwrap_or_else(|| panic!("no span {labels:?}")).times();
+        assert_eq!((seconds * 1e6).round() as i64, end - start, "{labels:?}");
+    }
+}
 
 /// Every counter begins with a zero in Prometheus too, so `increase` over its life is its value.
 fn first_increments_are_seen(expected: &Expected, prometheus: &Prometheus) {

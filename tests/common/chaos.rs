@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::collector::Collector;
 use super::instance::{Application, Instance};
+use super::joins::TERMS;
 use super::kafka::{Kafka, Stored};
 use super::random::Random;
 use super::traffic::{PARTITIONS, TOPICS};
@@ -40,8 +41,30 @@ pub struct System {
     pub kills: usize,
 }
 
-pub fn support_pipeline() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/support.yaml")
+/// The users' pipeline in a folder, with bounds that are over within a test.
+pub fn support_pipeline(folder: &Path) -> PathBuf {
+    let mut text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/support.yaml"))
+        .expect("the pipeline");
+    let in_millis = |micros: i64| format!("{}ms", micros / 1_000);
+    let bounds = format!(
+        "on: /data/correlation_id, within: {}, forget: {}, skew: {}",
+        in_millis(TERMS.within),
+        in_millis(TERMS.forget),
+        in_millis(TERMS.skew)
+    );
+    let share = 1.0 / TERMS.sampled_one_in as f64;
+    for (from, to) in [
+        ("on: /data/correlation_id, within: 24h", bounds),
+        ("within: 24h\n", format!("within: {}\n", in_millis(TERMS.look_up))),
+        ("sampling: 0.1 ", format!("sampling: {share} ")),
+        ("slow: 1h", format!("slow: {}", in_millis(TERMS.slow))),
+    ] {
+        assert!(text.contains(from), "the pipeline says `{from}`");
+        text = text.replace(from, &to);
+    }
+    let path = folder.join("support.yaml");
+    std::fs::write(&path, text).expect("a pipeline");
+    path
 }
 
 // === impl System ===

@@ -1,6 +1,7 @@
 //! An OpenTelemetry Collector that writes what it is sent to a file.
 //!
-//! Rule: every start has a file of its own, so that a line that a SIGKILL cut short spoils nothing behind it.
+//! Rule: every start has a file of its own, so that a line that a SIGKILL cut short spoils nothing behind it. What it said
+//! that it has is in the file: files that rotate are written without a buffer (and none grows large enough to rotate).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -63,8 +64,8 @@ impl Collector {
                    grpc: {{ endpoint: \"127.0.0.1:{grpc}\" }}\n      \
                    http: {{ endpoint: \"127.0.0.1:{http}\" }}\n\
              exporters:\n  \
-               file: {{ path: {file}, format: json, flush_interval: 100ms }}\n  \
-               file/spans: {{ path: {span_file}, format: json, flush_interval: 100ms }}\n  \
+               file: {{ path: {file}, format: json, rotation: {{ max_megabytes: 100000 }} }}\n  \
+               file/spans: {{ path: {span_file}, format: json, rotation: {{ max_megabytes: 100000 }} }}\n  \
                prometheus:\n    \
                  endpoint: \"127.0.0.1:{prometheus}\"\n    \
                  enable_open_metrics: true\n    \
@@ -100,7 +101,7 @@ impl Collector {
         });
     }
 
-    /// SIGKILL: what it had not written yet is lost.
+    /// SIGKILL.
     pub fn kill(&mut self) {
         self.process.as_mut().expect("it runs").kill();
     }

@@ -19,6 +19,7 @@ pub struct Application {
     pub pipeline: PathBuf,
     pub bootstrap: String,
     pub id: String,
+    /// Empty: the environment says it.
     pub otlp: String,
     /// `grpc` or `http/protobuf`.
     pub protocol: &'static str,
@@ -107,8 +108,10 @@ impl Instance {
         if application.named {
             command.args(["--instance", &self.name]);
         }
+        if !application.otlp.is_empty() {
+            command.args(["--otlp", &application.otlp]);
+        }
         command
-            .args(["--otlp", &application.otlp])
             .args(["--http", &format!("127.0.0.1:{}", self.http)])
             .args(["--shuffle-partitions", &application.shuffle_partitions.to_string()])
             .args(["--workers", "2"])

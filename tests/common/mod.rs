@@ -14,6 +14,7 @@ pub mod chaos;
 pub mod collector;
 pub mod http;
 pub mod instance;
+pub mod joins;
 pub mod kafka;
 pub mod oracle;
 pub mod points;

@@ -1,24 +1,25 @@
 //! The right answers, from the bytes in the log and the documents of the language, without any of our code.
 //!
 //! Rule: each record has one outcome of the ledger; a counted one adds to the metrics of `pipelines/support.yaml` by the
-//! rules of the monitoring guide. JSON is read by serde_json, times by jiff.
+//! rules of the monitoring guide, alone or with others ([`super::joins`]). JSON is read by serde_json, times by jiff.
 //!
 //! Edges: serde_json refuses numbers beyond a double and jiff takes a few more spellings of time than we do, so records
 //! that differ only in these are for tests that know the answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde_json::Value as Json;
 
+use super::joins::{self, Answers, Joins};
 use super::kafka::Stored;
 use super::points::{Attributes, Points, Value};
 
 pub const RAW: &str = "ingestion.raw.messages";
 const IDENTITIES: &str = "processing.customer.identities";
-const TICKETS: &str = "processing.tickets.in";
+pub const TICKETS: &str = "processing.tickets.in";
 
 const MAX_RECORD_BYTES: usize = 1 << 20;
 const MAX_LABEL_BYTES: usize = 1024;
@@ -34,8 +35,32 @@ pub const LATENCY: &str = "kafka_producer_latency_seconds";
 pub const RECORDS: &str = "streamgauge_records_total";
 pub const LATE: &str = "streamgauge_late_records_total";
 
+/// Counters that need one record to know.
+const PLAIN: [&str; 4] = [MESSAGES, RESOLUTIONS, PRODUCED, BYTES];
+/// Counters that need two, and what is counted about joins.
+const JOINED: [&str; 8] = [
+    CREATED,
+    joins::UNANSWERED,
+    joins::SECOND,
+    joins::UNMATCHED,
+    joins::NEGATIVE,
+    joins::DUPLICATE,
+    joins::JOURNEYS,
+    joins::UNKEYED,
+];
 /// Every counter of the pipeline.
-pub const COUNTERS: [&str; 5] = [MESSAGES, RESOLUTIONS, CREATED, PRODUCED, BYTES];
+pub const COUNTERS: [&str; 10] = [
+    MESSAGES,
+    RESOLUTIONS,
+    PRODUCED,
+    BYTES,
+    CREATED,
+    joins::UNANSWERED,
+    joins::SECOND,
+    joins::UNMATCHED,
+    joins::NEGATIVE,
+    joins::DUPLICATE,
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
@@ -53,6 +78,9 @@ pub struct Expected {
     /// By topic, partition and outcome.
     pub ledger: BTreeMap<Attributes, i64>,
     pub records: i64,
+    /// What records that need each other come to.
+    pub joined: Answers,
+    joins: Joins,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -83,10 +111,13 @@ impl Expected {
         for record in records {
             expected.add(record);
         }
+        expected.joined = expected.joins.decide();
+        let joined = expected.joined.counts.clone();
+        expected.counts.extend(joined);
         expected
     }
 
-    pub fn add(&mut self, record: &Stored) {
+    fn add(&mut self, record: &Stored) {
         let outcome = match self.judge(record) {
             Ok(()) => Outcome::Counted,
             Err(outcome) => outcome,
@@ -132,14 +163,6 @@ impl Expected {
                 labels(&[("channel_type", &label(&data["channel"], None)?)]),
                 1,
             )),
-            TICKETS if json["event_type"] == "ticket_created" => {
-                let priority = label(&data["ticket_data"]["priority"], Some("unknown"))?;
-                counts.push((
-                    CREATED,
-                    labels(&[("channel_type", "unknown"), ("priority", &priority)]),
-                    1,
-                ));
-            }
             IDENTITIES => {
                 let success = full(&data["customer_id"]).is_some().to_string();
                 let resolution = resolution(data);
@@ -151,6 +174,7 @@ impl Expected {
             }
             _ => {}
         }
+        self.joins.take(record, &json, time)?;
         for (name, labels, count) in counts {
             *self.counts.entry((name, labels)).or_default() += count;
         }
@@ -187,8 +211,40 @@ impl Expected {
 
     /// Everything in which the points differ from what they should end at. Empty is right.
     pub fn differences(&self, points: &Points) -> Vec<String> {
+        let mut differences = self.plain_differences(points);
+        for name in JOINED {
+            differ(name, &self.of_counter(name), &points.counts(name), &mut differences);
+        }
+        differences.extend(self.time_differences(points));
+        for (name, zero) in [joins::OPEN, joins::OLDEST, joins::LATE]
+            .iter()
+            .flat_map(|name| points.last(name).into_iter().map(move |(_, value)| (name, value)))
+        {
+            if zero.number() != 0.0 {
+                differences.push(format!(
+                    "{name} is {zero:?} where everything is decided, and nothing came late"
+                ));
+            }
+        }
+        differences
+    }
+
+    /// The same of response times: their count and sum, and quantiles within what the page on pipelines promises.
+    fn time_differences(&self, points: &Points) -> Vec<String> {
+        let times = points.last(joins::TIME);
+        let keys: BTreeSet<&Attributes> = self.joined.times.keys().chain(times.keys()).collect();
+        let difference = |key: &&Attributes| match (self.joined.times.get(*key), times.get(*key)) {
+            (Some(exact), Some(value)) => joins::misread(exact, value),
+            (exact, value) => Some(format!("expected {} values, got {value:?}", exact.map_or(0, Vec::len))),
+        };
+        let told = |key: &Attributes| Some(format!("{}{key:?}: {}", joins::TIME, difference(&key)?));
+        keys.into_iter().filter_map(told).collect()
+    }
+
+    /// The same, of what needs one record to know.
+    pub fn plain_differences(&self, points: &Points) -> Vec<String> {
         let mut differences = Vec::new();
-        for name in COUNTERS {
+        for name in PLAIN {
             differ(name, &self.of_counter(name), &points.counts(name), &mut differences);
         }
         // Outcomes that never happened may be told as zero.
@@ -199,7 +255,7 @@ impl Expected {
             .collect();
         differ(RECORDS, &self.ledger, &ledger, &mut differences);
         let latencies = points.last(LATENCY);
-        let keys: std::collections::BTreeSet<&Attributes> = self.latencies.keys().chain(latencies.keys()).collect();
+        let keys: BTreeSet<&Attributes> = self.latencies.keys().chain(latencies.keys()).collect();
         for key in keys {
             let is_right = match (self.latencies.get(key), latencies.get(key)) {
                 (Some(expected), Some(value)) => expected.is(value),
@@ -220,7 +276,7 @@ fn differ(
     got: &BTreeMap<Attributes, i64>,
     differences: &mut Vec<String>,
 ) {
-    let keys: std::collections::BTreeSet<&Attributes> = expected.keys().chain(got.keys()).collect();
+    let keys: BTreeSet<&Attributes> = expected.keys().chain(got.keys()).collect();
     for key in keys {
         let (expected, got) = (
             expected.get(key).copied().unwrap_or(0),
@@ -274,7 +330,7 @@ pub fn labels(pairs: &[(&str, &str)]) -> Attributes {
 }
 
 /// A label out of a field: text, number or boolean.
-fn label(field: &Json, otherwise: Option<&str>) -> Result<String, Outcome> {
+pub fn label(field: &Json, otherwise: Option<&str>) -> Result<String, Outcome> {
     let text = match field {
         Json::String(text) => text.clone(),
         Json::Bool(_) | Json::Number(_) => field.to_string(),

@@ -203,6 +203,35 @@ impl Value {
         }
     }
 
+    /// A quantile of an exponential histogram: the value that is at most half a bucket away from any in its bucket.
+    pub fn quantile(&self, percent: usize) -> f64 {
+        let Value::Exponential {
+            count,
+            scale,
+            zeros,
+            offset,
+            buckets,
+            ..
+        } = self
+        else {
+            panic!("{self:?} is not exponential");
+        };
+        let rank = (count * percent as u64).div_ceil(100).max(1);
+        let mut below = *zeros;
+        if rank <= below {
+            return 0.0;
+        }
+        for (index, of_bucket) in (*offset..).zip(buckets) {
+            below += of_bucket;
+            if rank <= below {
+                let bound = |index: i64| (index as f64 * 2_f64.powf(-(*scale as f64))).exp2();
+                let (low, high) = (bound(index), bound(index + 1));
+                return 2.0 * low * high / (low + high);
+            }
+        }
+        panic!("{self:?} has fewer values than it says")
+    }
+
     /// Nothing in it is less than in an earlier one.
     fn contains(&self, earlier: &Value) -> bool {
         match (self, earlier) {

@@ -64,9 +64,9 @@ impl Prometheus {
         self.process.as_mut().expect("it runs").kill();
     }
 
-    /// What `--otlp` is given.
+    /// Where metrics go, as `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` has it.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}/api/v1/otlp", self.port)
+        format!("http://127.0.0.1:{}/api/v1/otlp/v1/metrics", self.port)
     }
 
     /// An instant query over an instant vector: the values by labels.
@@ -103,6 +103,27 @@ impl Prometheus {
             }
         }
         Ok(answer)
+    }
+
+    /// The exemplars of the last hour of all series of a metric: value, and their own labels.
+    pub fn exemplars(&self, name: &str) -> Result<Vec<(f64, Labels)>, String> {
+        let end = super::now_micros() / 1_000_000 + 60;
+        let path = format!("/api/v1/query_exemplars?query={name}&start={}&end={end}", end - 3_600);
+        let (_, body) = http::get(self.port, &path)?;
+        let json: Json = serde_json::from_str(&body).map_err(|error| format!("{error}: {body}"))?;
+        let series = json["data"]
+            .as_array()
+            .ok_or_else(|| format!("no exemplars in {body}"))?;
+        let exemplar = |exemplar: &Json| {
+            let labels = exemplar["labels"].as_object()?.iter();
+            let labels = labels.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()));
+            Some((exemplar["value"].as_str()?.parse().ok()?, labels.collect()))
+        };
+        let all = series
+            .iter()
+            .flat_map(|of| of["exemplars"].as_array().into_iter().flatten());
+        all.map(|found| exemplar(found).ok_or_else(|| format!("{found} is none")))
+            .collect()
     }
 
     /// All metric names that Prometheus knows.

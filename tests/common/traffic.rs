@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use streamgauge::cli::demo::simulator::{Fate, Share, Simulated, Simulator, SimulatorOptions, Topic};
 use streamgauge::engine::time::{EventTime, Span};
 
+use super::joins::TERMS;
 use super::kafka::{Write, Writer};
 use super::now_micros;
 
@@ -26,6 +27,7 @@ pub struct Traffic {
 pub fn clean(start: i64, rate: u32) -> SimulatorOptions {
     SimulatorOptions {
         rate,
+        patience: Span::micros(TERMS.within),
         late: Share::NEVER,
         malformed: Share::NEVER,
         future: Share::NEVER,
@@ -38,6 +40,7 @@ pub fn clean(start: i64, rate: u32) -> SimulatorOptions {
 pub fn troubled(rate: u32, latest: i64) -> SimulatorOptions {
     SimulatorOptions {
         rate,
+        patience: Span::micros(TERMS.within),
         late: Share(5_000),
         late_by: (Span::seconds(6), Span::seconds(latest)),
         malformed: Share(8_000),
