@@ -110,9 +110,11 @@ impl Worker {
             })
             .collect();
         let mut numbers = stats.lock();
-        for (partition, mark) in owned.iter().filter(running).zip(&runners) {
-            if let Some(mark) = mark.watermark {
-                numbers.marks.insert(partition.partition.clone(), mark);
+        for (owned, runner) in owned.iter().filter(running).zip(&runners) {
+            let Some(mark) = runner.watermark else { continue };
+            match numbers.marks.get_mut(&owned.partition) {
+                Some(known) => *known = mark,
+                None => drop(numbers.marks.insert(owned.partition.clone(), mark)),
             }
         }
         for (partition, mark) in &numbers.marks {
@@ -123,11 +125,11 @@ impl Worker {
         let mut stop: BTreeMap<Wait, Vec<TopicPartition>> = BTreeMap::new();
         let mut go_on = Vec::new();
         for (owned, wait) in self.owned.iter().filter(running).zip(waits) {
-            match (owned.waits, wait) {
-                (None, Some(wait)) => stop.entry(wait).or_default().push(owned.partition.clone()),
-                (Some(_), None) => go_on.push(owned.partition.clone()),
-                // Why it waits may change; that it does is what counts.
-                _ => {}
+            match wait {
+                _ if owned.waits == wait => {}
+                // Also where it waits for another reason now: to stop again changes nothing.
+                Some(wait) => stop.entry(wait).or_default().push(owned.partition.clone()),
+                None => go_on.push(owned.partition.clone()),
             }
         }
         for (wait, partitions) in stop {
