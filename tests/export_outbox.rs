@@ -224,6 +224,14 @@ impl Log for FakeLog {
         unreachable!("the loop looks for no time")
     }
 
+    fn sample_commits(&mut self, _: &str, _: &[TopicPartition]) {
+        unreachable!("an export loop heeds nobody")
+    }
+
+    fn commits(&mut self) -> Vec<(TopicPartition, Committed)> {
+        unreachable!("an export loop heeds nobody")
+    }
+
     fn sample_log_ends(&mut self, partitions: &[TopicPartition]) {
         self.broker(|broker| broker.asked_ends = partitions.to_vec());
     }

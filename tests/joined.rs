@@ -115,6 +115,7 @@ impl World {
             max_backdate: Span::seconds(1_800),
             queue_kbytes: 1,
             tap_workers: 1,
+            max_open: 1_000_000,
         };
         for topic in application("a").internal_topics() {
             let options = TopicOptions {

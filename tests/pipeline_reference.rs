@@ -124,7 +124,7 @@ fn schema_and_parser_take_and_refuse_the_same() {
         source("topic: t, time: { field: /t, format: nanos }"),
         source("topic: '${env:X}.raw'"),
         metric("observe: { of: a, value: { record: append_latency } }").replace("m_total", "m_seconds"),
-        metric("observe: { of: a, value: /x }, histogram: { kind: exponential, max_buckets: 2 }")
+        metric("observe: { of: a, value: /x }, histogram: { kind: exponential, max_buckets: 8 }")
             .replace("m_total", "m"),
         metric("observe: { of: a, value: /x }, histogram: { kind: explicit, buckets: [0, 1.5], unit: s }")
             .replace("m_total", "m_seconds"),

@@ -9,6 +9,7 @@ use common::collector::Collector;
 use common::instance::Application;
 use common::kafka::{Kafka, Write};
 use common::oracle::{RECORDS, labels};
+use common::points::Value;
 use common::process::status_kib;
 use common::traffic::stamp;
 use common::{eventually, folder, my_turn, now_micros};
@@ -100,6 +101,120 @@ fn stages_in_processes_of_their_own_show_both_pipelines_exactly() {
     for instance in [&mut tap, &mut gauge, &mut export] {
         instance.stop();
     }
+    assert_eq!(application.audit().0, Some(0));
+    let faults = collector.points().faults();
+    assert!(faults.is_empty(), "{faults:?}");
+}
+
+const JOINED: &str = "
+pipeline: joined
+defaults: { out_of_order: 1s, idle_after: 1h, window: 1s }
+sources:
+  requests: { topic: requests, time: { field: /at, format: micros } }
+  responses: { topic: responses, time: { field: /at, format: micros } }
+metrics:
+  requests_total: { count: requests, labels: { kind: /kind } }
+  response_time_seconds:
+    respond: { from: requests, to: responses, on: /id, within: 20s, forget: 10s }
+  responses_unanswered_total:
+    respond: { from: requests, to: responses, on: /id, within: 20s, forget: 10s, measure: unanswered }
+";
+
+#[test]
+fn sources_that_are_ahead_wait_where_a_join_is_nearly_full_and_every_total_is_right() {
+    const REQUESTS: i64 = 20_000;
+    /// Later than all of them.
+    const END: i64 = 5_000_000_000;
+    let _turn = my_turn();
+    let folder = folder();
+    let kafka = Kafka::start();
+    for topic in ["requests", "responses"] {
+        kafka.create_topic(topic, PARTITIONS, &[]);
+    }
+    let mut collector = Collector::start(folder.path());
+    let path = folder.path().join("joined.yaml");
+    std::fs::write(&path, JOINED).expect("a pipeline");
+    let mut application =
+        Application::new(folder.path(), &path, &kafka.bootstrap(), &collector.endpoint()).with(&["--max-open", "100"]);
+    application
+        .environment
+        .push(("OTEL_METRIC_EXPORT_INTERVAL", "500".to_owned()));
+    let begin = now_micros() - END - 60_000_000;
+    let writer = kafka.writer();
+    let write = |topic: &str, partition: i64, id: &str, at: i64, kind: &str| {
+        let value = format!(r#"{{"at": {}, "id": "{id}", "kind": "{kind}"}}"#, begin + at);
+        writer.write(&Write {
+            topic: topic.to_owned(),
+            partition: partition as u32,
+            value: Some(value.into_bytes()),
+            ..Write::default()
+        });
+    };
+    let partitions = i64::from(PARTITIONS);
+    let request = |id: i64| write("requests", id % partitions, &id.to_string(), id * 200_000, "asked");
+    // Everything but most of one partition, which the others have to wait for.
+    let is_missing = |id: &i64| id % partitions == 2 && *id > 50;
+    (0..REQUESTS).filter(|id| !is_missing(id)).for_each(request);
+    for id in (0..REQUESTS).step_by(2) {
+        write(
+            "responses",
+            id / 2 % partitions,
+            &id.to_string(),
+            id * 200_000 + 3_000_000,
+            "told",
+        );
+    }
+    writer.flush();
+    let mut instance = application.start("one");
+    eventually("it says that sources wait", LIMIT, || {
+        let output = instance.process().output();
+        match output.contains("ahead of the slowest") && output.contains("--max-open") {
+            true => Ok(()),
+            false => Err(instance.process().tail()),
+        }
+    });
+    instance.is_ready().expect("who waits is ready");
+    let output = instance.process().output();
+    assert!(!output.contains("is not known"), "commits cannot be seen: {output}");
+    eventually("the metric of those who wait", LIMIT, || {
+        let processes = &collector.points().processes;
+        let waiting = processes
+            .iter()
+            .filter(|(id, _)| id.name == "streamgauge_waiting_partitions");
+        let last = waiting
+            .filter_map(|(_, series)| series.last())
+            .map(|value| value.integer());
+        match last.sum::<i64>() {
+            0 => Err("nobody".to_owned()),
+            _ => Ok(()),
+        }
+    });
+    (0..REQUESTS).filter(is_missing).for_each(request);
+    for partition in 0..partitions {
+        write("requests", partition, &format!("last {partition}"), END, "last");
+        write("responses", partition, &format!("end {partition}"), END, "last");
+    }
+    writer.flush();
+    eventually("all totals", LIMIT, || {
+        let points = collector.points();
+        let asked = points
+            .counts("requests_total")
+            .get(&labels(&[("kind", "asked")]))
+            .copied();
+        let answered: f64 = points.last("response_time_seconds").values().map(Value::number).sum();
+        let unanswered = points.sum("responses_unanswered_total");
+        match (asked, answered as i64, unanswered) == (Some(REQUESTS), REQUESTS / 2, REQUESTS / 2) {
+            true => Ok(()),
+            false => Err(format!("{asked:?} asked, {answered} answered, {unanswered} not")),
+        }
+    });
+    eventually("it says that nobody waits any more", LIMIT, || {
+        match instance.process().output().contains("no partition waits") {
+            true => Ok(()),
+            false => Err(instance.process().tail()),
+        }
+    });
+    instance.stop();
     assert_eq!(application.audit().0, Some(0));
     let faults = collector.points().faults();
     assert!(faults.is_empty(), "{faults:?}");

@@ -17,14 +17,14 @@ use crate::kafka::Watched;
 use crate::runtime::log::{ClientOptions, Connect};
 use crate::runtime::stats::Stats;
 use crate::runtime::worker::Topics;
-use crate::runtime::{Stop, Worker, WorkerOptions};
+use crate::runtime::{Heed, Stop, Worker, WorkerOptions};
 
 /// Dead letters are few, and read by people: one partition keeps them in order.
 pub const DEAD_LETTER_PARTITIONS: u32 = 1;
 /// What one client buffers of what it fetched, at the least, in KiB.
 const LEAST_QUEUE_KBYTES: u32 = 2 * 1024;
-/// Keys and undecided records that one correlate task holds before its input waits: some 100 MB.
-const MOST_CORRELATED: u64 = 2_000_000;
+/// Keys and undecided records that one correlate task may hold where nothing else is said: some 100 MB.
+pub const MAX_OPEN: u64 = 2_000_000;
 
 pub(super) const GAUGE_REPARTITION: &str = "gauge-repartition";
 pub(super) const GAUGE_CHANGELOG: &str = "gauge-changelog";
@@ -50,6 +50,8 @@ pub struct Application {
     /// For all clients of the process together, in KiB.
     pub queue_kbytes: u32,
     pub tap_workers: u32,
+    /// Keys and undecided records that one correlate task may hold before sources that are ahead wait.
+    pub max_open: u64,
 }
 
 /// An internal topic as it has to be.
@@ -126,12 +128,35 @@ impl Application {
                 inputs: self.input_topics(),
                 counted_topics: self.input_topics(),
                 seal_bytes: 4 * 1024 * 1024,
+                heeds: self.heeds(),
                 sample_ends: true,
                 topic_ids: true,
                 ..self.options(Stage::Tap, number)
             },
             stage: Box::new(move || Box::new(TapStage::new(Arc::clone(&plan), partitions))),
         }
+    }
+
+    /// What tells taps which sources of joins must wait: how far all taps are, and how full the joins.
+    fn heeds(&self) -> Vec<Heed> {
+        let joined = (0..)
+            .zip(&self.plan.topics)
+            .filter(|(index, _)| self.plan.is_joined(*index));
+        let mut heeds: Vec<Heed> = joined
+            .map(|(_, topic)| Heed {
+                group: self.group(Stage::Tap),
+                topic: topic.topic.clone(),
+                partitions: None,
+            })
+            .collect();
+        if self.plan.correlates() {
+            heeds.push(Heed {
+                group: self.group(Stage::Correlate),
+                topic: self.correlate_repartition(),
+                partitions: Some(self.shuffle_partitions),
+            });
+        }
+        heeds
     }
 
     /// The worker of the joins; `None` where there are none.
@@ -143,7 +168,7 @@ impl Application {
         let options = CorrelateOptions {
             application: self.id.clone(),
             partitions: self.shuffle_partitions,
-            max_entries: MOST_CORRELATED,
+            max_entries: self.max_open,
         };
         let mut worker = self.options(Stage::Correlate, 0);
         worker.topics.changelog = Some(self.correlate_changelog());
@@ -260,6 +285,7 @@ impl Application {
                 dead_letters: (self.dead_letters(), DEAD_LETTER_PARTITIONS),
             },
             counted_topics: Vec::new(),
+            heeds: Vec::new(),
             seal_every: self.seal_every,
             seal_bytes: 4 * 1024 * 1024,
             sample_ends: false,

@@ -80,6 +80,11 @@ pub struct RunArgs {
     #[arg(long, default_value = "30m", value_name = "DURATION", value_parser = duration)]
     max_backdate: Span,
 
+    /// Open keys and undecided records that each partition of the joins may hold, some 50 bytes each and what they carry:
+    /// near that, sources that are ahead of the others wait
+    #[arg(long, default_value_t = application::MAX_OPEN, value_name = "N", value_parser = clap::value_parser!(u64).range(100..=1_000_000_000))]
+    max_open: u64,
+
     /// Partitions whose offsets were reset or expired begin a new ledger epoch instead of stopping the stage; partials of
     /// definitions that no instance will ever know are counted as retired
     #[arg(long)]
@@ -274,6 +279,7 @@ fn application(args: &RunArgs, plan: Arc<crate::engine::plan::Plan>) -> Applicat
         max_backdate: args.max_backdate,
         queue_kbytes: args.buffer * 1024,
         tap_workers: args.workers.unwrap_or(cores),
+        max_open: args.max_open,
     }
 }
 

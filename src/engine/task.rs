@@ -70,6 +70,8 @@ pub enum Input<'a> {
     Expired { start: i64 },
     /// Partition counts of all input topics of the plan.
     Partitions(&'a PartitionCounts),
+    /// The runtime has stopped reading this partition, or reads on: what lies ahead is there, and is not taken.
+    Waiting(bool),
     /// The wall time. Comes before a batch of records and before each seal; never goes back within one task.
     Time(WallTime),
 }
@@ -182,6 +184,42 @@ pub trait Task: Send {
     fn seal(&mut self) -> Option<Output>;
 
     fn view(&self) -> TaskView;
+
+    /// How far the task's partition is, where the stage makes some wait for others.
+    fn watermark(&self) -> Option<Watermark> {
+        None
+    }
+}
+
+/// A partition that runs, for those who decide which of them must wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Runner<'a> {
+    pub topic: &'a str,
+    pub partition: u32,
+    pub watermark: Option<Watermark>,
+    /// It waits now.
+    pub waits: bool,
+}
+
+/// Why a partition waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wait {
+    /// It is far ahead of the slowest source of a join.
+    Ahead,
+    /// It is ahead of the slowest source of a join that is nearly full.
+    Full,
+}
+
+impl Wait {
+    pub const ALL: [Wait; 2] = [Wait::Ahead, Wait::Full];
+
+    /// As in the `reason` label of `streamgauge_waiting_partitions`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Wait::Ahead => "ahead",
+            Wait::Full => "full",
+        }
+    }
 }
 
 /// Where a partition that has no commit starts.
@@ -210,4 +248,15 @@ pub trait OpenTask: Send {
 
     /// A task for `partition` of `topic`. The error is for a person and stops the stage.
     fn open(&self, topic: &str, partition: u32, at: Open<'_>) -> Result<Box<dyn Task>, String>;
+
+    /// What another task of the application has committed, here or elsewhere: the metadata of its commit.
+    fn hear(&mut self, _topic: &str, _partition: u32, _metadata: &str) {}
+
+    /// How far a partition is that another worker of this process reads.
+    fn see(&mut self, _topic: &str, _partition: u32, _watermark: Option<Watermark>) {}
+
+    /// Why each of these partitions must not be read on now; in their order.
+    fn waits(&mut self, _counts: &PartitionCounts, runners: &[Runner<'_>]) -> Vec<Option<Wait>> {
+        vec![None; runners.len()]
+    }
 }

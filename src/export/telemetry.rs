@@ -247,6 +247,21 @@ fn of_workers(writer: &mut Writer, numbers: &Numbers, export: &[(&'static str, E
         "{record}",
         dead_letters,
     );
+    let waiting = numbers.workers.iter().flat_map(|(worker, of)| {
+        of.waiting.iter().map(move |((topic, wait), partitions)| {
+            let labels = [("worker", worker.as_str()), ("topic", topic), ("reason", wait.name())];
+            (labels.map(|(name, value)| (name, value.to_owned())).into(), *partitions)
+        })
+    });
+    let waiting: Vec<(Labels, u64)> = waiting.collect();
+    if !waiting.is_empty() {
+        writer.gauge(
+            "streamgauge_waiting_partitions",
+            "Partitions of joined topics that are not read on because they are ahead of the slowest.",
+            "{partition}",
+            waiting,
+        );
+    }
     let of_each = |value: fn(&crate::runtime::stats::WorkerNumbers) -> u64| {
         workers.iter().map(|(worker, of)| (labels(worker), value(of))).collect()
     };

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::engine::task::Wait;
 use crate::runtime::stats::Stats;
 
 const START: WallTime = WallTime(1_000_000);
@@ -71,6 +72,41 @@ fn a_duration_is_in_the_bucket_that_its_bound_closes() {
     assert_eq!(point.bucket_counts.iter().sum::<u64>(), point.count);
     assert_eq!(point.bucket_counts, [1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
     assert!((point.sum.unwrap() - 60.045).abs() < 0.07, "{:?}", point.sum);
+}
+
+#[test]
+fn partitions_that_wait_are_there_by_topic_and_reason_also_as_zeros() {
+    let stats = Stats::default();
+    let waiting = [("a", Wait::Ahead, 3), ("a", Wait::Full, 0)];
+    stats.of("tap-0", |numbers| {
+        numbers.waiting = waiting
+            .map(|(topic, wait, count)| ((topic.to_owned(), wait), count))
+            .into();
+    });
+    let metrics = metrics(&stats.lock(), &[], None, START, NOW);
+    let metric::Data::Gauge(gauge) = named(&metrics, "streamgauge_waiting_partitions") else {
+        panic!("no gauge")
+    };
+    let points = gauge.data_points.iter().map(|point| {
+        let labels = point
+            .attributes
+            .iter()
+            .filter_map(|label| label.value.as_ref()?.value.clone());
+        (labels.collect::<Vec<_>>(), point.value)
+    });
+    let text = |values: [&str; 3]| {
+        values
+            .map(|value| any_value::Value::StringValue(value.to_owned()))
+            .to_vec()
+    };
+    let whole = |value| Some(number_data_point::Value::AsInt(value));
+    assert_eq!(
+        points.collect::<Vec<_>>(),
+        [
+            (text(["tap-0", "a", "ahead"]), whole(3)),
+            (text(["tap-0", "a", "full"]), whole(0))
+        ]
+    );
 }
 
 #[test]

@@ -20,7 +20,7 @@ use super::restore::Restores;
 use super::sampler::Asker;
 use super::transactions::Transactions;
 use super::trouble::{self, About};
-use super::{CALL, ClientOptions, KafkaCluster, list, sys};
+use super::{CALL, ClientOptions, KafkaCluster, list, lookout, sys};
 use crate::engine::task::{PartitionCounts, TopicId};
 use crate::engine::time::WallTime;
 use crate::runtime::log::{Change, CommitOffset, Committed, Log, LogError, Notice, Send, Sink, TopicPartition};
@@ -39,6 +39,7 @@ pub struct KafkaLog {
     transactions: Transactions,
     restores: Restores,
     ends: Asker,
+    commits: lookout::Asker,
     /// When the producer was served last.
     served: Instant,
     /// The group says that another process has this name; the producer was not asked yet.
@@ -55,11 +56,13 @@ impl KafkaLog {
         let transactions = Transactions::new(connection.clone(), options.transactional_id, named);
         let restores = Restores::new(connection.clone(), options.group);
         let ends = cluster.sampler.asker();
+        let commits = cluster.lookout.asker();
         Ok(Self {
             reader: Some(reader),
             transactions,
             restores,
             ends,
+            commits,
             served: Instant::now(),
             suspected: None,
             cluster,
@@ -189,6 +192,14 @@ impl Log for KafkaLog {
 
     fn log_ends(&mut self) -> Vec<(TopicPartition, i64, WallTime)> {
         self.ends.answers()
+    }
+
+    fn sample_commits(&mut self, group: &str, partitions: &[TopicPartition]) {
+        self.commits.ask(group, partitions);
+    }
+
+    fn commits(&mut self) -> Vec<(TopicPartition, Committed)> {
+        self.commits.answers()
     }
 
     fn partition_counts(&mut self, topics: &[String]) -> Result<PartitionCounts, LogError> {

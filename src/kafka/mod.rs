@@ -12,6 +12,7 @@ mod admin;
 mod context;
 mod group;
 mod log;
+mod lookout;
 mod offsets;
 mod orphans;
 mod restore;
@@ -41,6 +42,7 @@ pub use topics::{Cleanup, Created, EnsureError, TopicSpec, ensure_topics};
 pub use crate::runtime::log::ClientOptions;
 use crate::runtime::log::{Connect, Log, LogError, TopicPartition};
 use context::Quiet;
+use lookout::Lookout;
 use sampler::Sampler;
 use trimmer::Trimmer;
 
@@ -53,6 +55,7 @@ pub struct KafkaCluster {
     /// Reads nothing; asks for high watermarks, offsets by time and metadata.
     metadata: Arc<BaseConsumer<Quiet>>,
     sampler: Sampler,
+    lookout: Lookout,
     trimmer: Trimmer,
 }
 
@@ -67,11 +70,13 @@ impl KafkaCluster {
             .map_err(|error| SettingsError::Combination(error.to_string()))?;
         let metadata = Arc::new(metadata);
         let sampler = Sampler::start(Arc::clone(&metadata));
+        let lookout = Lookout::new(connection.clone());
         let trimmer = Trimmer::new(connection.clone());
         Ok(Arc::new(Self {
             connection,
             metadata,
             sampler,
+            lookout,
             trimmer,
         }))
     }

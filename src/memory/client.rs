@@ -48,6 +48,8 @@ pub struct MemoryLog {
     restores: BTreeMap<TopicPartition, Reader>,
     /// Sampled and not yet told.
     ends: Vec<(TopicPartition, i64, WallTime)>,
+    /// Looked up and not yet told.
+    commits: Vec<(TopicPartition, Committed)>,
 }
 
 // === impl ClientOptions ===
@@ -76,6 +78,7 @@ impl MemoryLog {
             producer: Producer::new(),
             restores: BTreeMap::new(),
             ends: Vec::new(),
+            commits: Vec::new(),
         }
     }
 
@@ -238,6 +241,20 @@ impl Log for MemoryLog {
     fn log_ends(&mut self) -> Vec<(TopicPartition, i64, WallTime)> {
         self.guarded(CallPoint::LogEnds, |me| Ok(std::mem::take(&mut me.ends)))
             .unwrap_or_default()
+    }
+
+    fn sample_commits(&mut self, group: &str, partitions: &[TopicPartition]) {
+        for at in partitions {
+            self.commits.extend(
+                self.cluster
+                    .committed(group, at)
+                    .map(|committed| (at.clone(), committed)),
+            );
+        }
+    }
+
+    fn commits(&mut self) -> Vec<(TopicPartition, Committed)> {
+        std::mem::take(&mut self.commits)
     }
 
     fn partition_counts(&mut self, topics: &[String]) -> Result<PartitionCounts, LogError> {

@@ -169,6 +169,13 @@ pub trait Log {
     /// Answers that arrived since the last call: `(partition, high watermark, when it was asked)`.
     fn log_ends(&mut self) -> Vec<(TopicPartition, i64, WallTime)>;
 
+    /// Asks in the background what `group` has committed for these partitions, whatever transactions are open. Answers come
+    /// from `commits`; what cannot be answered is left out.
+    fn sample_commits(&mut self, group: &str, partitions: &[TopicPartition]);
+
+    /// Answers that arrived since the last call.
+    fn commits(&mut self) -> Vec<(TopicPartition, Committed)>;
+
     /// Partition counts of these topics; topics that do not exist are absent.
     fn partition_counts(&mut self, topics: &[String]) -> Result<PartitionCounts, LogError>;
 

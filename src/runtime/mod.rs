@@ -10,6 +10,8 @@ mod opening;
 mod owned;
 mod sealed;
 pub mod stats;
+mod waiting;
 pub mod worker;
 
+pub use waiting::Heed;
 pub use worker::{Stop, Worker, WorkerOptions};

@@ -307,6 +307,7 @@ impl Worker {
             Ok(()) => {
                 for owned in self.owned.iter_mut().filter(|owned| owned.phase == Phase::Seeking) {
                     owned.phase = Phase::Running;
+                    owned.wait(None).map_err(halted)?;
                 }
                 Ok(())
             }
@@ -367,6 +368,7 @@ impl Worker {
                 .open(&partition.topic, partition.partition, at)
                 .map_err(Stop::Failed)?;
             owned.task = Some(task);
+            owned.waits = None;
             owned.next = end;
         }
         self.owned[index].phase = Phase::Seeking;
@@ -395,7 +397,7 @@ impl From<LogError> for OpenError {
 }
 
 /// `topic/0,1,2 other/3`, for people.
-fn named(partitions: &[TopicPartition]) -> String {
+pub(super) fn named(partitions: &[TopicPartition]) -> String {
     let mut by_topic: std::collections::BTreeMap<&str, Vec<u32>> = std::collections::BTreeMap::new();
     for partition in partitions {
         by_topic.entry(&partition.topic).or_default().push(partition.partition);

@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use super::log::TopicPartition;
-use crate::engine::task::{Input, Record, Task};
+use crate::engine::task::{Halt, Input, Record, Task, Wait};
 use crate::engine::time::WallTime;
 
 /// A partition of ours.
@@ -23,6 +23,8 @@ pub struct Owned {
     pub told_in_step: u64,
     /// When the last record came; the log's end is asked for only where it is quiet.
     pub last_record: WallTime,
+    /// Running, and not read: it has to wait for others.
+    pub waits: Option<Wait>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +50,7 @@ pub enum Taken {
     Yes,
     /// Not running, or read before: nothing was done.
     Ignored,
-    Refused(crate::engine::task::Halt),
+    Refused(Halt),
 }
 
 impl Owned {
@@ -61,6 +63,7 @@ impl Owned {
             committed: None,
             told_in_step: 0,
             last_record: WallTime(0),
+            waits: None,
         }
     }
 
@@ -68,6 +71,16 @@ impl Owned {
     pub fn reopen(&mut self) {
         self.phase = Phase::Opening;
         self.task = None;
+        self.waits = None;
+    }
+
+    /// Its reader was stopped, or reads on.
+    pub fn wait(&mut self, wait: Option<Wait>) -> Result<(), Halt> {
+        let before = std::mem::replace(&mut self.waits, wait);
+        match self.task.as_mut() {
+            Some(task) if before.is_some() != wait.is_some() => task.accept(Input::Waiting(wait.is_some())),
+            _ => Ok(()),
+        }
     }
 
     pub fn is(&self, topic: &str, partition: u32) -> bool {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::log::TopicPartition;
-use crate::engine::task::TaskView;
+use crate::engine::task::{TaskView, Wait};
+use crate::engine::time::Watermark;
 
 /// The longest duration that is told apart, in microseconds: ten minutes.
 const LONGEST: u64 = 600_000_000;
@@ -23,6 +24,9 @@ pub struct Stats(Arc<Mutex<Numbers>>);
 pub struct Numbers {
     /// By worker name.
     pub workers: BTreeMap<String, WorkerNumbers>,
+    /// How far the partitions are that were read here, for those who wait for them. A watermark never goes back, so one
+    /// that was given back since says too little at worst.
+    pub marks: BTreeMap<TopicPartition, Watermark>,
 }
 
 /// Numbers of one worker.
@@ -41,6 +45,8 @@ pub struct WorkerNumbers {
     pub restore_micros: Histogram<u64>,
     /// Partitions that this worker owns: phase in one word, and what the task says.
     pub tasks: BTreeMap<TopicPartition, (&'static str, TaskView)>,
+    /// Partitions that wait for others, by topic and reason; every topic that may wait is there.
+    pub waiting: BTreeMap<(String, Wait), u64>,
     /// In the group, everything assigned is restored.
     pub ready: bool,
     /// When the last transaction was committed, or found to be unnecessary.
@@ -66,6 +72,7 @@ impl Stats {
     pub fn gone(&self, worker: &str) {
         self.of(worker, |numbers| {
             numbers.tasks.clear();
+            numbers.waiting.clear();
             numbers.ready = false;
         });
     }
@@ -87,6 +94,7 @@ impl Default for WorkerNumbers {
             commit_micros: histogram(),
             restore_micros: histogram(),
             tasks: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             ready: false,
             last_commit: None,
         }

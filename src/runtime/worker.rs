@@ -17,7 +17,8 @@ use super::log::{Log, LogError, Notice, TopicPartition};
 use super::owned::{Owned, Phase, Taken};
 use super::sealed::Sealed;
 use super::stats::Stats;
-use crate::engine::task::{Halt, Input, OpenTask, PartitionCounts, Stage};
+use super::waiting::{Heed, Waiting};
+use crate::engine::task::{Halt, Input, OpenTask, PartitionCounts, Stage, Wait};
 use crate::engine::time::{Span, WallTime};
 
 /// The topics that a stage's outputs go to.
@@ -40,6 +41,8 @@ pub struct WorkerOptions {
     pub topics: Topics,
     /// Topics whose partition counts the tasks must know.
     pub counted_topics: Vec<String>,
+    /// Whose commits the stage must know to say who waits; none where nobody ever does.
+    pub heeds: Vec<Heed>,
     pub seal_every: Span,
     /// Seal earlier when the tasks hold more than this.
     pub seal_bytes: usize,
@@ -90,6 +93,7 @@ pub struct Worker {
     pub(super) commit_began: Option<Instant>,
     pub(super) step: u64,
     pub(super) troubled_until: WallTime,
+    pub(super) waiting: Waiting,
 }
 
 impl Worker {
@@ -118,6 +122,7 @@ impl Worker {
             commit_began: None,
             step: 0,
             troubled_until: WallTime(0),
+            waiting: Waiting::default(),
         })
     }
 
@@ -134,6 +139,7 @@ impl Worker {
         self.release_held(now)?;
         self.tell_counts(now)?;
         self.tell_ends(now)?;
+        self.let_wait(taken, now)?;
         if self.sealed.is_none() && (now >= self.next_seal || self.weight() > self.options.seal_bytes) {
             self.next_seal = now.ahead(self.options.seal_every);
             self.seal(now)?;
@@ -378,6 +384,7 @@ impl Worker {
                 Phase::Opening => "opening",
                 Phase::Restoring { .. } => "restoring",
                 Phase::Seeking => "seeking",
+                Phase::Running if owned.waits.is_some() => "waiting",
                 Phase::Running => "running",
                 Phase::Held { .. } => "held",
             };
@@ -388,6 +395,17 @@ impl Worker {
             (owned.partition.clone(), (phase, view))
         });
         let tasks: BTreeMap<_, _> = tasks.collect();
+        let mut waiting: BTreeMap<(String, Wait), u64> = BTreeMap::new();
+        for heed in &self.options.heeds {
+            if self.options.inputs.contains(&heed.topic) {
+                waiting.extend(Wait::ALL.map(|wait| ((heed.topic.clone(), wait), 0)));
+            }
+        }
+        for owned in &self.owned {
+            if let Some(wait) = owned.waits {
+                *waiting.entry((owned.partition.topic.clone(), wait)).or_default() += 1;
+            }
+        }
         let ready = self.renew.is_none()
             && self
                 .owned
@@ -395,6 +413,7 @@ impl Worker {
                 .all(|owned| matches!(owned.phase, Phase::Running | Phase::Held { .. }));
         self.stats.of(&self.options.name, |numbers| {
             numbers.tasks = tasks;
+            numbers.waiting = waiting;
             numbers.ready = ready;
         });
     }

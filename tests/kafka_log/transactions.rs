@@ -66,7 +66,23 @@ fn a_transaction_is_seen_only_when_committed_with_its_offsets_and_metadata() {
         "tx",
         Some(&["tx.in".to_owned(), "tx.out".to_owned()]),
     );
-    assert_eq!(offsets.expect("offsets"), vec![(input, committed.clone())]);
+    assert_eq!(offsets.expect("offsets"), vec![(input.clone(), committed.clone())]);
+
+    // Whoever only looks does not wait for the next transaction.
+    member.log.begin().expect("a transaction");
+    member.log.send(record("tx.out", 0, "c")).expect("room");
+    until_answered(|| member.log.send_offsets(&[offset(&input, 4, "")]));
+    let mut stranger = client(&cluster, "strangers", "tx-3");
+    stranger.sample_commits("tx", &[input.clone(), place("tx.in", 9)]);
+    let deadline = Instant::now() + LONG;
+    let mut answers = Vec::new();
+    while answers.is_empty() {
+        assert!(Instant::now() < deadline, "no answer");
+        std::thread::sleep(Duration::from_millis(20));
+        answers = stranger.commits();
+    }
+    assert_eq!(answers, [(input, committed.clone())]);
+    until_answered(|| member.log.abort());
 }
 
 #[test]

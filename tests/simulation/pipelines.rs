@@ -98,5 +98,6 @@ pub fn application(version: Version, instance: Option<String>) -> Application {
         max_backdate: Span::seconds(1_800),
         queue_kbytes: 1,
         tap_workers: 1,
+        max_open: 1_000_000,
     }
 }

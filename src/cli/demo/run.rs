@@ -24,7 +24,7 @@ use super::simulator::{Random, Share, Simulator, SimulatorOptions, Topic};
 use super::stopwatch::Times;
 use super::summary::{Summary, grouped};
 use super::{DemoArgs, Format};
-use crate::cli::application::Application;
+use crate::cli::application::{Application, MAX_OPEN};
 use crate::cli::workers::Running;
 use crate::engine::plan::{Operator, Plan};
 use crate::engine::task::Stage;
@@ -194,6 +194,7 @@ impl Production {
             max_backdate: Span::seconds(30 * 60),
             queue_kbytes: 16 * 1024,
             tap_workers: args.workers,
+            max_open: MAX_OPEN,
         };
         let cluster = Cluster::new(ClusterClock::Real);
         topics(&cluster, &application)?;

@@ -11,8 +11,10 @@
 //!   that asks for a value is still counted in its metric, with no value found;
 //! - records of one event time are taken side by side, requests before responses and values before those who ask; records
 //!   equal in that too by what they carry: no tie is broken by arrival;
-//! - state is bounded by a cap on entries. Whoever feeds the task can see how full it is in the commit's metadata
-//!   ([`Pressure`]); at the cap the task refuses its input until there is room, and says so. Nothing is ever evicted.
+//! - state is bounded by a cap on entries. Whoever feeds the task sees how full it is in the commit's metadata
+//!   ([`Pressure`]): from seven eighths of the cap on, the sources that are ahead of the others wait. What was under way by
+//!   then is still taken, since the watermarks that make room come behind it: up to twice the cap, and [`OVERDRAFT`] more.
+//!   There the task refuses its input and says so. Nothing is ever evicted.
 
 mod carried;
 mod changelog;
@@ -28,7 +30,7 @@ mod table;
 mod trail;
 
 pub use pressure::{JoinPressure, Pressure};
-pub use stage::{CorrelateOptions, CorrelateStage, RETIRED_TOTAL};
+pub use stage::{CorrelateOptions, CorrelateStage, OVERDRAFT, RETIRED_TOTAL};
 
 #[cfg(test)]
 mod tests;

@@ -44,6 +44,11 @@ impl Pressure {
         self.entries() >= self.most / 8 * 7
     }
 
+    /// Under three quarters: nobody has to wait any more.
+    pub fn is_low(&self) -> bool {
+        self.entries() < self.most / 4 * 3
+    }
+
     /// ASCII, under 4000 bytes.
     pub fn encode(&self) -> String {
         let mut text = format!("{PREFIX}{}", self.most);

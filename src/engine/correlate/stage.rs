@@ -27,6 +27,9 @@ use crate::engine::time::{EventTime, WallTime, Watermark};
 /// Records of joins that are no longer in the plan, by edge and correlate partition.
 pub const RETIRED_TOTAL: &str = "streamgauge_retired_keyed_records_total";
 
+/// What a task may hold beyond twice its cap, in entries: what taps read between two looks, however small the cap is.
+pub const OVERDRAFT: u64 = 100_000;
+
 /// So many records of a retired join are deleted at one seal.
 const DELETIONS: usize = 50_000;
 
@@ -37,7 +40,7 @@ pub struct CorrelateOptions {
     /// Partitions of every repartition topic.
     pub partitions: u32,
     /// Keys, undecided records and steps of journeys that one task may hold, over all joins: some 50 bytes each, and what
-    /// they carry.
+    /// they carry. Sources that are ahead wait before it is reached; see [`OVERDRAFT`] for what comes still.
     pub max_entries: u64,
 }
 
@@ -143,7 +146,9 @@ impl CorrelateTask {
                 }
             }
         }
-        self.make_room(coming)?;
+        if coming > 0 {
+            self.make_room(coming)?;
+        }
         for batch in pack.batches {
             self.take_batch(batch);
         }
@@ -152,22 +157,23 @@ impl CorrelateTask {
         Ok(())
     }
 
-    /// Nothing is evicted: where there is no room, the input waits.
+    /// Nothing is evicted: where there is no room, the input waits. What brings only time is always taken.
     fn make_room(&mut self, coming: usize) -> Result<(), Halt> {
-        if self.entries() + coming as u64 <= self.options.max_entries {
+        let most = self.options.max_entries;
+        if self.entries() + coming as u64 <= most {
             return Ok(());
         }
         self.touched = true;
         self.advance();
         let entries = self.entries();
-        if entries + coming as u64 <= self.options.max_entries {
+        if entries < most.saturating_mul(2).saturating_add(OVERDRAFT) {
             return Ok(());
         }
         Err(Halt::Hold(format!(
-            "correlate partition {} holds {entries} open keys and undecided records, {coming} more have come, and it may hold \
-             {}: nothing is thrown away, the input waits. A source of a join that is far behind the others? Else allow more \
-             entries, or shorten the bounds of the joins",
-            self.partition, self.options.max_entries
+            "correlate partition {} holds {entries} open keys and undecided records, {coming} more have come, and with a cap of \
+             {most} (--max-open) it takes no more: nothing is thrown away, the input waits. Sources that were ahead of the \
+             others wait already, so the joins need more than that: start with a larger --max-open, or shorten their bounds",
+            self.partition
         )))
     }
 
@@ -403,7 +409,7 @@ impl Task for CorrelateTask {
                  never joined are gone. The repartition topic must have no retention",
                 self.partition, self.next
             ))),
-            Input::LogEnd { .. } => Ok(()),
+            Input::LogEnd { .. } | Input::Waiting(_) => Ok(()),
         }
     }
 

@@ -12,6 +12,7 @@
 //! - a partition that never had a record, read to its end, is idle like any other;
 //! - reading a long backlog is not being held: the position moves;
 //! - a pause of the whole process is not being held either: no tick adds more than a quarter of `max_hold`;
+//! - nor is waiting for other sources: the runtime has stopped reading, and what lies ahead keeps its time;
 //! - recent are the records of the last one to two minutes in which there were records: while nothing comes, the delay
 //!   stays what it was.
 
@@ -40,6 +41,8 @@ pub(super) struct Clock {
     /// For how long the position has been stuck.
     stuck_for: Span,
     held: bool,
+    /// The runtime has stopped reading.
+    waiting: bool,
     delays: Delays,
 }
 
@@ -66,6 +69,7 @@ impl Clock {
             end: None,
             stuck_for: Span::ZERO,
             held: false,
+            waiting: false,
             delays: Delays {
                 minute: i64::MIN,
                 current: delay.min(MAX_DELAY),
@@ -150,7 +154,7 @@ impl Clock {
         let at_end = self
             .end
             .is_some_and(|(end, at)| self.next >= end && now.since(at) < self.timing.max_hold);
-        if !at_end {
+        if !at_end && !self.waiting {
             self.stuck_for = Span::micros(
                 self.stuck_for
                     .as_micros()
@@ -158,6 +162,12 @@ impl Clock {
             );
         }
         self.state();
+    }
+
+    /// The runtime stops reading, or reads on.
+    pub(super) fn wait(&mut self, waiting: bool) {
+        self.waiting = waiting;
+        self.release();
     }
 
     fn release(&mut self) {
@@ -350,6 +360,41 @@ mod tests {
         }
         assert_eq!(mark(&clock), Some(-100_000 + 999 - 5));
         assert_eq!(clock.note(), None);
+    }
+
+    #[test]
+    fn a_partition_that_is_made_to_wait_is_neither_idle_nor_held() {
+        let mut clock = clock(0);
+        clock.time(wall(0));
+        record(&mut clock, 0, 0);
+        clock.wait(true);
+        for second in 1..=600 {
+            clock.time(wall(second));
+            clock.log_end(5, wall(second));
+        }
+        assert_eq!((mark(&clock), clock.note()), (Some(-5), None));
+        clock.wait(false);
+        for second in 601..=659 {
+            clock.time(wall(second));
+            clock.log_end(5, wall(second));
+        }
+        assert_eq!(mark(&clock), Some(-5), "being stuck begins when it is read on");
+        clock.time(wall(661));
+        assert_eq!(mark(&clock), Some(661 - 60));
+    }
+
+    #[test]
+    fn a_partition_that_is_made_to_wait_at_its_end_is_idle_there() {
+        let mut clock = clock(0);
+        clock.time(wall(0));
+        record(&mut clock, 0, 0);
+        clock.wait(true);
+        clock.time(wall(30));
+        clock.log_end(1, wall(30));
+        assert_eq!(mark(&clock), Some(30 - 5 - 5), "nothing lies ahead");
+        clock.log_end(2, wall(40));
+        clock.time(wall(40));
+        assert_eq!(mark(&clock), Some(30 - 5 - 5));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::engine::task::TopicId;
-use crate::engine::time::{EventTime, Span, WallTime};
+use crate::engine::time::{EventTime, Span, WallTime, Watermark};
 
 /// What became of one offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +54,9 @@ pub struct Ledger {
     pub delay: Span,
     /// By [`Outcome`].
     pub counts: [u64; 7],
+    /// By how many whole seconds the watermark is ahead of `max_time`, or of 1970 where there is none: what the partition
+    /// has stated without records. For those who wait for it; zero where it is not ahead.
+    pub stated: u32,
 }
 
 /// Metadata that is no ledger.
@@ -119,6 +122,21 @@ impl Ledger {
         committed.saturating_sub(self.next())
     }
 
+    /// Notes how far the partition is.
+    pub fn reach(&mut self, watermark: Option<Watermark>) {
+        let base = self.max_time.unwrap_or_default();
+        let ahead = watermark.map_or(0, |mark| mark.0.0.saturating_sub(base.0) / 1_000_000);
+        self.stated = u32::try_from(ahead.max(0)).unwrap_or(u32::MAX);
+    }
+
+    /// How far the partition was, at least: whole seconds where it was stated without records.
+    pub fn watermark(&self, out_of_order: Span) -> Option<Watermark> {
+        let by_records = self.max_time.map(|time| time.back(out_of_order));
+        let base = self.max_time.unwrap_or_default();
+        let stated = (self.stated > 0).then(|| base.ahead(Span::seconds(self.stated.into())));
+        by_records.max(stated).map(Watermark)
+    }
+
     /// ASCII, under 200 bytes.
     pub fn encode(&self) -> String {
         let mut bytes = Vec::with_capacity(136);
@@ -135,6 +153,7 @@ impl Ledger {
         for count in self.counts {
             push(&mut bytes, count);
         }
+        push(&mut bytes, self.stated.into());
         bytes.extend_from_slice(&checksum(&bytes));
         let mut text = String::with_capacity(PREFIX.len() + bytes.len() * 4 / 3 + 1);
         text.push_str(PREFIX);
@@ -182,6 +201,7 @@ impl Ledger {
         for count in &mut ledger.counts {
             *count = pull(&mut body)?;
         }
+        ledger.stated = u32::try_from(pull(&mut body)?).ok()?;
         body.is_empty().then_some(ledger)
     }
 }
@@ -221,9 +241,10 @@ mod tests {
             any::<Option<i64>>(),
             0..=i64::MAX,
             any::<[u64; 7]>(),
+            any::<u32>(),
         )
             .prop_map(
-                |(epoch, start, topic_id, started, partitions, max_time, delay, counts)| Ledger {
+                |(epoch, start, topic_id, started, partitions, max_time, delay, counts, stated)| Ledger {
                     epoch,
                     start,
                     topic_id,
@@ -232,6 +253,7 @@ mod tests {
                     max_time: max_time.map(EventTime),
                     delay: Span::micros(delay),
                     counts,
+                    stated,
                 },
             )
     }
@@ -247,6 +269,21 @@ mod tests {
         assert_eq!(ledger.next(), 50);
         assert_eq!(ledger.balance(50), 0);
         assert_eq!(ledger.balance(52), 2);
+    }
+
+    #[test]
+    fn it_says_how_far_the_partition_is_with_records_and_without() {
+        let mark = |seconds: i64| Some(Watermark(EventTime(seconds * 1_000_000)));
+        let five = Span::seconds(5);
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.watermark(five), None);
+        ledger.reach(mark(1_795_356_000));
+        assert_eq!(ledger.watermark(five), mark(1_795_356_000), "idle from the start");
+        ledger.max_time = Some(EventTime(1_795_356_010 * 1_000_000));
+        ledger.reach(mark(1_795_356_005));
+        assert_eq!((ledger.stated, ledger.watermark(five)), (0, mark(1_795_356_005)));
+        ledger.reach(mark(1_795_356_100));
+        assert_eq!(ledger.watermark(five), mark(1_795_356_100), "idle since");
     }
 
     #[test]
@@ -292,6 +329,7 @@ mod tests {
             max_time: Some(EventTime(i64::MIN)),
             delay: Span::micros(i64::MAX),
             counts: [u64::MAX; 7],
+            stated: u32::MAX,
         };
         assert!(ledger.encode().len() < 200, "{}", ledger.encode().len());
         assert_eq!(Ledger::decode(&ledger.encode()), Ok(ledger));

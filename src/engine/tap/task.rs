@@ -21,11 +21,12 @@ use super::judge::Judge;
 use super::keyer::Keyer;
 use super::ledger::{Ledger, LedgerError, Outcome};
 use crate::engine::codec;
+use crate::engine::pace::Pace;
 use crate::engine::plan::{Plan, Start, TopicPlan};
 use crate::engine::series::{SeriesKey, partition_of};
 use crate::engine::task::{
-    DeadLetter, Halt, Input, Open, OpenTask, Output, Record, Shuffled, Sibling, Stage, Stamp, StartAt, Task, TaskView,
-    TopicId,
+    DeadLetter, Halt, Input, Open, OpenTask, Output, PartitionCounts, Record, Runner, Shuffled, Sibling, Stage, Stamp,
+    StartAt, Task, TaskView, TopicId, Wait,
 };
 use crate::engine::time::{Span, WallTime, Watermark};
 
@@ -43,6 +44,7 @@ const DEAD_BYTES: usize = 64 * 1024;
 pub struct TapStage {
     plan: Arc<Plan>,
     gauge_partitions: u32,
+    pace: Pace,
 }
 
 /// See the module's rule.
@@ -93,7 +95,11 @@ impl TapStage {
     /// With no gauge partitions: a topic has at least one.
     pub fn new(plan: Arc<Plan>, gauge_partitions: u32) -> Self {
         assert!(gauge_partitions > 0, "the repartition topic has partitions");
-        Self { plan, gauge_partitions }
+        Self {
+            pace: Pace::new(Arc::clone(&plan)),
+            plan,
+            gauge_partitions,
+        }
     }
 }
 
@@ -137,6 +143,18 @@ impl OpenTask for TapStage {
     fn open(&self, topic: &str, partition: u32, at: Open<'_>) -> Result<Box<dyn Task>, String> {
         TapTask::open(&self.plan, self.gauge_partitions, topic, partition, at)
             .map(|task| Box::new(task) as Box<dyn Task>)
+    }
+
+    fn hear(&mut self, topic: &str, partition: u32, metadata: &str) {
+        self.pace.hear(topic, partition, metadata);
+    }
+
+    fn see(&mut self, topic: &str, partition: u32, watermark: Option<Watermark>) {
+        self.pace.see(topic, partition, watermark);
+    }
+
+    fn waits(&mut self, counts: &PartitionCounts, runners: &[Runner<'_>]) -> Vec<Option<Wait>> {
+        self.pace.waits(counts, runners)
     }
 }
 
@@ -284,6 +302,7 @@ impl Task for TapTask {
             Input::Expired { start } => self.pass(Outcome::Expired, start),
             Input::LogEnd { end, sampled_at } => self.clock.log_end(end, sampled_at),
             Input::Time(now) => self.clock.time(now),
+            Input::Waiting(waiting) => self.clock.wait(waiting),
             Input::Partitions(counts) => {
                 // Kept as it was first: a partition that is added later is told from one whose commit is missing by this.
                 if let (0, Some(count)) = (self.ledger.partitions, counts.get(&self.topic().topic)) {
@@ -317,6 +336,7 @@ impl Task for TapTask {
         self.sealed = Some(now);
         self.ledger.max_time = self.clock.max_time();
         self.ledger.delay = self.clock.delay();
+        self.ledger.reach(watermark);
         if self.ledger.started == WallTime(0) {
             self.ledger.started = self.clock.wall().unwrap_or_default();
         }
@@ -371,6 +391,10 @@ impl Task for TapTask {
             notes: self.clock.note().into_iter().collect(),
             ..TaskView::default()
         }
+    }
+
+    fn watermark(&self) -> Option<Watermark> {
+        self.clock.watermark()
     }
 }
 

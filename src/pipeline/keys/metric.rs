@@ -207,7 +207,7 @@ pub static HISTOGRAM: Object = Object {
         },
         Key {
             name: "max_buckets",
-            shape: Shape::Leaf(Leaf::Integer { least: 2, most: 160 }),
+            shape: Shape::Leaf(Leaf::Integer { least: 8, most: 160 }),
             needed: Needed::Otherwise("160"),
             about: "The resolution: more buckets, finer ones.",
             example: "160",

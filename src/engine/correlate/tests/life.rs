@@ -1,6 +1,6 @@
 //! A task from its first seal to its restore, and what it refuses.
 
-use super::super::Pressure;
+use super::super::{OVERDRAFT, Pressure};
 use super::world::{compact, open};
 use super::*;
 
@@ -44,24 +44,28 @@ fn resumed(offset: i64) -> Open<'static> {
 }
 
 #[test]
-fn at_the_cap_the_input_waits_and_nothing_is_evicted() {
+fn beyond_the_cap_only_so_much_is_taken_and_nothing_is_evicted() {
     // Each message is a request and a value.
     let mut task = small(100);
+    let most = OVERDRAFT + 2 * 100;
     give_all(&mut task, 0, &requests(0..40, 1_000_000), 0).expect("80 entries fit");
-    let held = give_all(&mut task, 1, &requests(40..60, 1_000_000), 0);
+    give_all(&mut task, 1, &requests(40..most / 2, 1_000_000), 0).expect("they were under way");
+    let held = give_all(&mut task, 2, &requests(70_000..70_020, 1_000_000), 0);
+    let holds = format!("holds {most}");
     assert!(
-        matches!(&held, Err(Halt::Hold(reason)) if reason.contains("holds 80") && reason.contains("40 more")),
+        matches!(&held, Err(Halt::Hold(reason)) if reason.contains(&holds) && reason.contains("40 more")),
         "{held:?}"
     );
     assert!(
-        give_all(&mut task, 1, &requests(40..60, 1_000_000), 0).is_err(),
+        give_all(&mut task, 2, &requests(70_000..70_020, 1_000_000), 0).is_err(),
         "and again"
     );
-    assert_eq!(task.join(0).entries() + task.join(1).entries(), 80);
-    give_all(&mut task, 1, &[], 60_000_000).expect("a watermark always finds room");
-    give_all(&mut task, 2, &requests(40..60, 70_000_000), 60_000_000).expect("the bounds are over: there is room");
+    assert_eq!((task.join(0).entries() + task.join(1).entries()) as u64, most);
+    give_all(&mut task, 2, &[], 60_000_000).expect("a watermark always finds room");
+    give_all(&mut task, 3, &requests(70_000..70_020, 70_000_000), 60_000_000)
+        .expect("the bounds are over: there is room");
     let output = task.seal().expect("records were taken");
-    assert_eq!(totals(&output, UNANSWERED).values().sum::<u64>(), 40);
+    assert_eq!(totals(&output, UNANSWERED).values().sum::<u64>(), most / 2);
 }
 
 #[test]
