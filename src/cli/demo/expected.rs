@@ -35,6 +35,7 @@ pub const RESPONSE_TIME: &str = "response_time_seconds";
 /// Its sum in whole microseconds, as if it were a counter.
 pub const RESPONSE_MICROS: &str = "response_time_seconds_sum_micros";
 pub const JOURNEYS: &str = "streamgauge_journeys_total";
+pub const UNKEYED: &str = "streamgauge_join_unkeyed_records_total";
 
 /// The outcomes that a written record can have.
 pub const OUTCOMES: [&str; 4] = ["counted", "future", "malformed", "oversize"];
@@ -156,6 +157,18 @@ impl Expected {
         add("responses_second_total", &[], sums.second);
         add("responses_negative_total", &[], sums.negative);
         add("responses_duplicate_total", &[], sums.duplicate);
+        for (join, records) in [
+            (
+                "normalized to responses on /data/correlation_id",
+                sums.without_conversation,
+            ),
+            (
+                "latest normalized on /data/normalized_content/customer_id",
+                sums.without_customer,
+            ),
+        ] {
+            add(UNKEYED, &[("join", join)], records);
+        }
         for (outcome, journeys) in [
             ("answered", sums.journeys_answered()),
             ("unanswered", sums.journeys_unanswered()),

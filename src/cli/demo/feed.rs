@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::expected::{Expected, Totals};
 use super::joined::Bounds;
 use super::simulator::{Simulated, Simulator, Topic};
-use crate::engine::time::Span;
+use crate::engine::time::{Span, WallTime};
 use crate::memory::{Cluster, ClusterError, RecordBatch};
 
 /// Records that are written and not committed by the taps: about 100 MB of them.
@@ -26,10 +26,6 @@ const ROUND: Duration = Duration::from_millis(10);
 const MOST_PER_ROUND: usize = 20_000;
 /// Further behind the clock than this, simulated time stands still.
 const MOST_LATE: Span = Span::millis(500);
-
-/// What a record that is joined can have been under way for, [`MOST_LATE`] included, and no more: from here on the account
-/// decides. The pipeline waits longer.
-const DECIDED_AFTER: Span = Span::millis(1_400);
 
 /// Shared between the writing thread and those who look.
 #[derive(Clone)]
@@ -136,7 +132,12 @@ impl Feed {
                     taken += 1;
                 }
             }
-            account.passed(now.as_event().back(DECIDED_AFTER));
+            // The next one is written as it is due, or, once it is later than that, from then on.
+            let next = simulator
+                .next_at()
+                .max(WallTime(now.0 - MOST_LATE.as_micros()))
+                .min(now);
+            account.passed(simulator.earliest_at(next).back(Span::micros(1)));
             drop(account);
             batches.write(cluster)?;
             if taken < MOST_PER_ROUND {

@@ -58,6 +58,10 @@ pub struct Sums {
     pub second: u64,
     pub negative: u64,
     pub duplicate: u64,
+    /// Messages and answers that do not say their conversation.
+    pub without_conversation: u64,
+    /// Tickets that do not say their customer, and messages that do not say both customer and channel.
+    pub without_customer: u64,
     pub tickets: [[u64; Priority::ALL.len()]; CHANNELS.len()],
 }
 
@@ -143,19 +147,21 @@ impl Joined {
                 customer,
                 channel,
             } => {
-                if let (Some(customer), Some(channel)) = (customer, channel) {
-                    self.channels.insert(customer, (at, channel));
+                match (customer, channel) {
+                    (Some(customer), Some(channel)) => _ = self.channels.insert(customer, (at, channel)),
+                    _ => self.sums.without_customer += 1,
                 }
-                if let Some(id) = conversation {
-                    self.ask(at, id, index(channel));
-                }
-            }
-            Adds::Response { conversation, channel } => {
-                if let Some(id) = conversation {
-                    self.answer(at, id, index(channel));
+                match conversation {
+                    Some(id) => self.ask(at, id, index(channel)),
+                    None => self.sums.without_conversation += 1,
                 }
             }
+            Adds::Response { conversation, channel } => match conversation {
+                Some(id) => self.answer(at, id, index(channel)),
+                None => self.sums.without_conversation += 1,
+            },
             Adds::Ticket { customer, priority } => {
+                self.sums.without_customer += u64::from(customer.is_none());
                 let known = customer.and_then(|customer| self.channels.get(&customer));
                 let known = known.filter(|(since, _)| since.ahead(self.bounds.look_back) >= at);
                 let channel = index(known.map(|(_, channel)| *channel));

@@ -3,7 +3,7 @@
 //! Rule: a total is what the last point of its series says, as any metrics store would show it; of a histogram it is the
 //! count, and of the response times also the sum. The demo believes nothing that did not come over the wire.
 
-use super::expected::{self, JOURNEYS, RESPONSE_MICROS, RESPONSE_TIME, Totals};
+use super::expected::{self, JOURNEYS, RESPONSE_MICROS, RESPONSE_TIME, Totals, UNKEYED};
 use super::joined::CHANNELS;
 use crate::export::receiver::{ReceivedSeries, ReceivedValue, Snapshot};
 
@@ -23,8 +23,13 @@ pub struct Answers {
 pub fn totals(snapshot: &Snapshot) -> Totals {
     let mut totals = Totals::new();
     for series in &snapshot.series {
-        // Which conversations are sampled is the pipeline's to say.
-        let is_told = |label: &str| series.metric != JOURNEYS || label != "sampled";
+        // Which conversations are sampled is the pipeline's to say; the oracle does not know in which way a key is none.
+        let is_told = |label: &str| {
+            !matches!(
+                (series.metric.as_str(), label),
+                (JOURNEYS, "sampled") | (UNKEYED, "reason")
+            )
+        };
         let labels = series.labels.iter().filter(|(label, _)| is_told(label));
         let labels: Vec<(&str, &str)> = labels.map(|(label, value)| (label.as_str(), value.as_str())).collect();
         let mut add = |name: &str, total: u64| {

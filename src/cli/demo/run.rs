@@ -26,7 +26,7 @@ use super::summary::{Summary, grouped};
 use super::{DemoArgs, Format};
 use crate::cli::application::{Application, MAX_OPEN};
 use crate::cli::workers::Running;
-use crate::engine::plan::{Operator, Plan};
+use crate::engine::plan::{Kind, Operator, Plan};
 use crate::engine::task::Stage;
 use crate::engine::time::Span;
 use crate::engine::window::WindowSize;
@@ -184,6 +184,11 @@ fn simulator(args: &DemoArgs) -> Simulator {
 impl Production {
     fn set_up(args: &DemoArgs, plan: Plan) -> Result<Self, DemoError> {
         let mut metrics: Vec<String> = plan.metrics.iter().map(|metric| metric.name.clone()).collect();
+        let windowed = plan
+            .metrics
+            .iter()
+            .filter(|metric| !matches!(metric.kind, Kind::Level(_)));
+        let windowed: Vec<String> = windowed.map(|metric| metric.name.clone()).collect();
         let application = Application {
             id: "demo".to_owned(),
             plan: Arc::new(plan),
@@ -201,7 +206,7 @@ impl Production {
 
         let (receiver, endpoint) = Receiver::start()?;
         let receiver = Arc::new(receiver);
-        let times = Times::of(&metrics);
+        let times = Times::of(&windowed);
         metrics.push(RESPONSE_MICROS.to_owned());
         let control = Arc::<Control>::default();
         let mut exports = Vec::new();

@@ -232,14 +232,14 @@ impl Summary {
         writeln!(out)?;
         writeln!(
             out,
-            "  {:<22}{:>9}{:>10}{:>10}{:>12}",
+            "  {:<22} {:>14}{:>10}{:>10}{:>12}",
             "by channel", "answered", "p50", "p95", "tickets"
         )?;
         for ((channel, answered), tickets) in CHANNELS.iter().zip(answers).zip(tickets) {
             let seconds = |seconds: f64| format!("{seconds:.2} s");
             writeln!(
                 out,
-                "    {channel:<20}{:>9}{:>10}{:>10}{:>12}",
+                "    {channel:<20} {:>14}{:>10}{:>10}{:>12}",
                 grouped(answered.count),
                 seconds(answered.p50),
                 seconds(answered.p95),
@@ -248,12 +248,16 @@ impl Summary {
         }
         writeln!(
             out,
-            "  messages unanswered    {:>14}   {} answers to none, {} second ones, {} before their message; {} messages twice",
+            "  never answered         {:>14}   {} messages were said twice",
             grouped(unanswered.unanswered),
+            grouped(unanswered.duplicate)
+        )?;
+        writeln!(
+            out,
+            "  answers to no message  {:>14}   {} second ones, {} with a time before their message's",
             grouped(unanswered.unmatched),
             grouped(unanswered.second),
-            grouped(unanswered.negative),
-            grouped(unanswered.duplicate),
+            grouped(unanswered.negative)
         )?;
         writeln!(
             out,
