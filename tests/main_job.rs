@@ -105,7 +105,7 @@ fn run(seed: u64, plan: Plan) {
         let mut random = Random::new(seed);
         let mut events = plan.events.clone();
         while !events.is_empty() {
-            std::thread::sleep(Duration::from_millis(random.below(9_000)));
+            std::thread::sleep(Duration::from_millis(random.below(7_000)));
             let event = events.swap_remove(random.below(events.len() as u64) as usize);
             eprintln!("{:6.1} s: {event:?}", began.elapsed().as_secs_f64());
             system.suffer(event, &mut random);
