@@ -20,6 +20,7 @@ pub mod points;
 pub mod process;
 mod producer;
 mod received;
+mod received_traces;
 pub mod receiver;
 pub mod sender;
 pub mod settings;

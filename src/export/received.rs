@@ -7,14 +7,16 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
-use opentelemetry_proto::tonic::metrics::v1::{DataPointFlags, Metric};
+use opentelemetry_proto::tonic::metrics::v1::{DataPointFlags, ExponentialHistogramDataPoint, Metric};
 use prost::Message;
+
+use super::received_traces::ReceivedTraces;
 
 /// How many points of a series are remembered.
 pub const REMEMBERED: usize = 1_024;
 
 /// How many violations are kept as text; all are counted.
-const SAID: usize = 20;
+pub(super) const SAID: usize = 20;
 
 /// What a receiver knows at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,6 +34,7 @@ pub struct Snapshot {
     pub violation_texts: Vec<String>,
     /// Sorted by metric, then labels, then resource.
     pub series: Vec<ReceivedSeries>,
+    pub traces: ReceivedTraces,
 }
 
 /// The last state of one series.
@@ -48,8 +51,19 @@ pub struct ReceivedSeries {
     pub time: u64,
     pub points: u64,
     pub value: ReceivedValue,
+    /// Of an exponential histogram.
+    pub buckets: Option<Buckets>,
     /// A no-recorded-value point came last.
     pub ended: bool,
+}
+
+/// The buckets of an exponential histogram of values that are not negative.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Buckets {
+    scale: i32,
+    zeros: u64,
+    offset: i32,
+    counts: Vec<u64>,
 }
 
 /// The last value of a series.
@@ -78,6 +92,7 @@ struct Kept {
     time: u64,
     points: u64,
     value: ReceivedValue,
+    buckets: Option<Buckets>,
     ended: bool,
     /// Times and hashes of the last points, oldest first.
     remembered: VecDeque<(u64, u64)>,
@@ -89,6 +104,7 @@ struct Point<'r> {
     start: u64,
     time: u64,
     value: ReceivedValue,
+    buckets: Option<Buckets>,
     ends: bool,
     hash: u64,
 }
@@ -160,6 +176,7 @@ impl Received {
                 time: kept.time,
                 points: kept.points,
                 value: kept.value,
+                buckets: kept.buckets.clone(),
                 ended: kept.ended,
             });
         Snapshot {
@@ -178,6 +195,7 @@ impl Kept {
             time: point.time,
             points: 1,
             value: point.value,
+            buckets: point.buckets.clone(),
             ended: point.ends,
             remembered: VecDeque::from([(point.time, point.hash)]),
         }
@@ -232,8 +250,43 @@ impl Kept {
             if !point.ends {
                 self.start = point.start;
                 self.value = point.value;
+                self.buckets.clone_from(&point.buckets);
             }
         }
+    }
+}
+
+// === impl Buckets ===
+
+impl Buckets {
+    fn of(point: &ExponentialHistogramDataPoint) -> Buckets {
+        let positive = point.positive.as_ref();
+        Buckets {
+            scale: point.scale,
+            zeros: point.zero_count,
+            offset: positive.map_or(0, |buckets| buckets.offset),
+            counts: positive
+                .map(|buckets| buckets.bucket_counts.clone())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Where this part of the values is not above: the middle, by ratio, of the bucket with the value of that rank. `None`
+    /// where there are no values.
+    pub fn quantile(&self, part: f64) -> Option<f64> {
+        let count = self.zeros + self.counts.iter().sum::<u64>();
+        let rank = ((part * count as f64).ceil() as u64).clamp(1, count.max(1));
+        let mut seen = self.zeros;
+        if count == 0 || rank <= seen {
+            return (count > 0).then_some(0.0);
+        }
+        let index = self.counts.iter().position(|of_bucket| {
+            seen += of_bucket;
+            seen >= rank
+        })?;
+        // OTLP: bucket i holds (base^i, base^(i+1)] with base 2^(2^-scale).
+        let exponent = f64::from(self.offset) + index as f64 + 0.5;
+        Some((exponent * (-f64::from(self.scale)).exp2()).exp2())
     }
 }
 
@@ -249,6 +302,9 @@ fn points_of(metric: &Metric) -> Vec<Point<'_>> {
     /// A number, a histogram and an exponential one have the same fields around their values.
     macro_rules! points {
         ($data:expr, $point:ident => $value:expr) => {
+            points!($data, $point => $value, None)
+        };
+        ($data:expr, $point:ident => $value:expr, $buckets:expr) => {
             $data
                 .data_points
                 .iter()
@@ -257,6 +313,7 @@ fn points_of(metric: &Metric) -> Vec<Point<'_>> {
                     start: $point.start_time_unix_nano,
                     time: $point.time_unix_nano,
                     value: $value,
+                    buckets: $buckets,
                     ends: ends($point.flags),
                     hash: hash($point),
                 })
@@ -276,7 +333,7 @@ fn points_of(metric: &Metric) -> Vec<Point<'_>> {
         Some(Data::ExponentialHistogram(histogram)) => points!(histogram, point => ReceivedValue::Histogram {
             count: point.count,
             sum: point.sum.unwrap_or(0.0),
-        }),
+        }, Some(Buckets::of(point))),
         Some(Data::Summary(summary)) => points!(summary, point => ReceivedValue::Histogram {
             count: point.count,
             sum: point.sum,
@@ -293,7 +350,7 @@ fn number(value: Option<Value>) -> f64 {
     }
 }
 
-fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
+pub(super) fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
     attributes
         .iter()
         .map(|attribute| (attribute.key.clone(), text(attribute.value.as_ref())))

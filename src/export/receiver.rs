@@ -1,8 +1,9 @@
-//! A real OTLP/gRPC receiver of metrics on a loopback port, for demonstrations, chaos runs and tests.
+//! A real OTLP/gRPC receiver of metrics and traces on a loopback port, for demonstrations, chaos runs and tests.
 //!
 //! Rule: it keeps the last point of every series and checks what a pipeline promises: the start time of a counter does not
 //! change, its value never falls, and times strictly rise, but for points that are sent again exactly as they were. What
-//! breaks a promise is a violation; what is sent again is a duplicate.
+//! breaks a promise is a violation; what is sent again is a duplicate. Spans have rules of their own
+//! ([`super::received_traces`]).
 //!
 //! Edges:
 //! - a series is its resource, scope, metric and attributes; a point with the no-recorded-value flag ends it, and what comes
@@ -20,6 +21,8 @@ use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::
     MetricsService, MetricsServiceServer,
 };
 use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use tokio::sync::oneshot;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
@@ -27,7 +30,9 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use super::received::Received;
-pub use super::received::{REMEMBERED, ReceivedSeries, ReceivedValue, Snapshot};
+pub use super::received::{Buckets, REMEMBERED, ReceivedSeries, ReceivedValue, Snapshot};
+use super::received_traces::Traces;
+pub use super::received_traces::{REMEMBERED_SPANS, ReceivedSpan, ReceivedTraces};
 
 /// A running receiver; it ends when it is dropped.
 pub struct Receiver {
@@ -39,9 +44,11 @@ pub struct Receiver {
 #[derive(Default)]
 struct State {
     received: Received,
+    traces: Traces,
     refuse: u64,
 }
 
+#[derive(Clone)]
 struct Service(Arc<Mutex<State>>);
 
 // === impl Receiver ===
@@ -54,7 +61,11 @@ impl Receiver {
         let endpoint = format!("http://{}", listener.local_addr()?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let state = Arc::<Mutex<State>>::default();
-        let service = MetricsServiceServer::new(Service(Arc::clone(&state)))
+        let service = Service(Arc::clone(&state));
+        let metrics = MetricsServiceServer::new(service.clone())
+            .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip);
+        let traces = TraceServiceServer::new(service)
             .accept_compressed(CompressionEncoding::Gzip)
             .send_compressed(CompressionEncoding::Gzip);
         let (stop, stopped) = oneshot::channel();
@@ -63,7 +74,8 @@ impl Receiver {
                 Ok(listener) => TcpIncoming::from(listener),
                 Err(error) => return tracing::error!("the receiver cannot listen: {error}"),
             };
-            let serve = Server::builder().add_service(service).serve_with_incoming(incoming);
+            let server = Server::builder().add_service(metrics).add_service(traces);
+            let serve = server.serve_with_incoming(incoming);
             tokio::select! {
                 result = serve => if let Err(error) = result {
                     tracing::error!("the receiver ended: {error}");
@@ -87,7 +99,11 @@ impl Receiver {
 
     /// What has been received so far.
     pub fn snapshot(&self) -> Snapshot {
-        lock(&self.state).received.snapshot()
+        let state = lock(&self.state);
+        Snapshot {
+            traces: state.traces.received.clone(),
+            ..state.received.snapshot()
+        }
     }
 
     /// The next `count` requests are refused with UNAVAILABLE, on top of what is still to be refused.
@@ -109,20 +125,38 @@ impl Drop for Receiver {
 
 // === impl Service ===
 
-#[tonic::async_trait]
-impl MetricsService for Service {
-    async fn export(
-        &self,
-        request: Request<ExportMetricsServiceRequest>,
-    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+impl Service {
+    /// Unless this request is to be refused.
+    fn open(&self) -> Result<MutexGuard<'_, State>, Status> {
         let mut state = lock(&self.0);
         if state.refuse > 0 {
             state.refuse -= 1;
             state.received.refused();
             return Err(Status::unavailable("told to refuse this request"));
         }
-        state.received.take(&request.into_inner());
+        Ok(state)
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Service {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        self.open()?.received.take(&request.into_inner());
         Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl TraceService for Service {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        self.open()?.traces.take(&request.into_inner());
+        Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
 

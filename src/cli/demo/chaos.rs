@@ -9,6 +9,7 @@
 //! - now and then the receiver refuses a few requests, too;
 //! - recovered is who has committed again, not who has started again.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -56,7 +57,8 @@ pub struct Chaos {
     pub cluster: Cluster,
     pub hands: Vec<Hand>,
     pub stats: Stats,
-    pub export: Arc<ExportStats>,
+    /// Of the exporters, by name.
+    pub exports: BTreeMap<String, Arc<ExportStats>>,
     pub receiver: Arc<Receiver>,
     pub running: Running,
     pub death: Death,
@@ -170,9 +172,9 @@ impl Chaos {
 
     /// Transactions that were committed under this name.
     fn committed(&self, name: &str) -> u64 {
-        match name.starts_with("export") {
-            true => self.export.snapshot().commits,
-            false => self
+        match self.exports.get(name) {
+            Some(export) => export.snapshot().commits,
+            None => self
                 .stats
                 .lock()
                 .workers

@@ -1,4 +1,4 @@
-//! The demo's workers and its exporter, each on a thread that gives it a new life when it was killed.
+//! The demo's workers and its exporters, each on a thread that gives it a new life when it was killed.
 //!
 //! Rule: a life is exactly what `run` starts: a connection, a member of the group, its tasks. Nothing is carried over from
 //! one life to the next but the name.
@@ -14,7 +14,6 @@ use super::death::Killed;
 use super::stopwatch::{Stopwatch, Times};
 use crate::cli::application::{Application, WorkerSetup};
 use crate::cli::workers::{self, Running};
-use crate::engine::task::Stage;
 use crate::export::outbox::{self, OutboxConfig};
 use crate::export::sender::Sender;
 use crate::export::settings::{Settings, Signal};
@@ -53,10 +52,12 @@ pub struct World {
     pub running: Running,
 }
 
-/// Where the exporter sends to.
+/// Where an exporter sends what to.
 pub struct Export {
+    pub signal: Signal,
     pub settings: Settings,
-    pub times: Times,
+    /// What measures the way of its points.
+    pub times: Option<Times>,
     pub stats: Arc<ExportStats>,
     pub control: Arc<outbox::Control>,
 }
@@ -65,7 +66,7 @@ pub struct Export {
 
 impl Crew {
     /// Starts everybody.
-    pub fn muster(application: &Application, export: Export, world: &World) -> std::io::Result<Crew> {
+    pub fn muster(application: &Application, exports: Vec<Export>, world: &World) -> std::io::Result<Crew> {
         let mut crew = Crew {
             hands: Vec::new(),
             threads: Vec::new(),
@@ -80,12 +81,13 @@ impl Crew {
             let of_life = world.clone();
             crew.hire(name, client, world, move || run_worker(&setup, &of_life))?;
         }
-        let client = application.client(Stage::Export, 0);
-        let (application, of_life) = (application.clone(), world.clone());
-        let of_export = client.clone();
-        crew.hire("export-0".to_owned(), client, world, move || {
-            run_export(&application, &of_export, &export, &of_life)
-        })?;
+        for export in exports {
+            let client = application.export_client(export.signal);
+            let (application, of_life, of_export) = (application.clone(), world.clone(), client.clone());
+            crew.hire(export.name(), client, world, move || {
+                run_export(&application, &of_export, &export, &of_life)
+            })?;
+        }
         Ok(crew)
     }
 
@@ -116,6 +118,15 @@ impl Crew {
             // Its own panic was reported by the thread itself.
             let _ = thread.join();
         }
+    }
+}
+
+// === impl Export ===
+
+impl Export {
+    /// Of the one who works at it.
+    pub fn name(&self) -> String {
+        format!("{}-0", self.signal.worker())
     }
 }
 
@@ -180,14 +191,17 @@ fn run_export(application: &Application, client: &ClientOptions, export: &Export
         .map_err(|error| Stop::Failed(error.to_string()))?;
     let config = OutboxConfig {
         application: application.id.clone(),
-        signal: Signal::Metrics,
-        outbox_topic: application.outbox(),
+        signal: export.signal,
+        outbox_topic: application.outbox_of(export.signal),
         dead_letter_topic: application.dead_letters(),
         dead_letter_partitions: crate::cli::application::DEAD_LETTER_PARTITIONS,
-        sender: Arc::new(Stopwatch {
-            sender,
-            times: export.times.clone(),
-        }),
+        sender: match &export.times {
+            Some(times) => Arc::new(Stopwatch {
+                sender,
+                times: times.clone(),
+            }),
+            None => Arc::new(sender),
+        },
         stats: Arc::clone(&export.stats),
     };
     match outbox::spawn(config, log, Arc::clone(&export.control)).join() {

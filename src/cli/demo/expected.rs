@@ -3,11 +3,15 @@
 //! Rule: this is the oracle. It reads no record and shares no code with the pipeline: it adds up the [`Truth`] of what was
 //! written, by the definitions of `pipelines/support.yaml` as a person reads them.
 //!
-//! Edges: a late record counts like any other; a record that is malformed, too far ahead or too large adds to nothing.
+//! Edges:
+//! - a late record counts like any other; a record that is malformed, too far ahead or too large adds to nothing;
+//! - what needs two records to know is added when it is decided ([`super::joined`]): never later than by the pipeline.
 
 use std::collections::BTreeMap;
 
+use super::joined::{Bounds, CHANNELS, Joined, Sums};
 use super::simulator::{Adds, Channel, Fate, PRODUCERS, Priority, Producer, Resolution, Simulated, Topic};
+use crate::engine::time::EventTime;
 
 const TOPICS: usize = Topic::ALL.len();
 
@@ -20,30 +24,35 @@ pub struct Expected {
     /// Counted records and their bytes.
     produced: [[(u64, u64); PRODUCERS.len()]; TOPICS],
     messages: [u64; Channel::ALL.len()],
-    tickets: [u64; Priority::ALL.len()],
     identities: [[u64; 2]; Resolution::ALL.len()],
+    joined: Joined,
     /// By [`OUTCOMES`].
     outcomes: [[u64; OUTCOMES.len()]; TOPICS],
 }
+
+/// The one whose sum is told, too.
+pub const RESPONSE_TIME: &str = "response_time_seconds";
+/// Its sum in whole microseconds, as if it were a counter.
+pub const RESPONSE_MICROS: &str = "response_time_seconds_sum_micros";
+pub const JOURNEYS: &str = "streamgauge_journeys_total";
+pub const UNKEYED: &str = "streamgauge_join_unkeyed_records_total";
 
 /// The outcomes that a written record can have.
 pub const OUTCOMES: [&str; 4] = ["counted", "future", "malformed", "oversize"];
 
 // === impl Expected ===
 
-impl Default for Expected {
-    fn default() -> Self {
+impl Expected {
+    pub fn new(bounds: Bounds) -> Self {
         Self {
             produced: [[(0, 0); PRODUCERS.len()]; TOPICS],
             messages: [0; Channel::ALL.len()],
-            tickets: [0; Priority::ALL.len()],
             identities: [[0; 2]; Resolution::ALL.len()],
+            joined: Joined::new(bounds),
             outcomes: [[0; OUTCOMES.len()]; TOPICS],
         }
     }
-}
 
-impl Expected {
     /// Takes account of a record that was written.
     pub fn wrote(&mut self, record: &Simulated) {
         let topic = record.topic as usize;
@@ -63,10 +72,24 @@ impl Expected {
         match record.truth.adds {
             Adds::Nothing => {}
             Adds::Message(channel) => self.messages[channel as usize] += 1,
-            Adds::Request { .. } | Adds::Response { .. } => {}
-            Adds::Ticket { priority, .. } => self.tickets[priority as usize] += 1,
+            Adds::Request { .. } | Adds::Response { .. } | Adds::Ticket { .. } => self.joined.wrote(&record.truth),
             Adds::Identity(resolution, success) => self.identities[resolution as usize][usize::from(success)] += 1,
         }
+    }
+
+    /// No record that is joined will be written with this time or an earlier one.
+    pub fn passed(&mut self, time: EventTime) {
+        self.joined.passed(time);
+    }
+
+    /// Nothing will be written any more.
+    pub fn end(&mut self) {
+        self.joined.passed(EventTime(i64::MAX));
+    }
+
+    /// What is decided.
+    pub fn sums(&self) -> &Sums {
+        &self.joined.sums
     }
 
     /// Records written, whatever becomes of them.
@@ -118,10 +141,39 @@ impl Expected {
                 self.messages[channel as usize],
             );
         }
-        for priority in Priority::ALL {
-            // A ticket does not carry its channel.
-            let labels = [("channel_type", "unknown"), ("priority", priority.name())];
-            add("tickets_created_total", &labels, self.tickets[priority as usize]);
+        let sums = &self.joined.sums;
+        for (index, channel) in CHANNELS.into_iter().enumerate() {
+            let channel = ("channel_type", channel);
+            for priority in Priority::ALL {
+                let labels = [channel, ("priority", priority.name())];
+                add("tickets_created_total", &labels, sums.tickets[index][priority as usize]);
+            }
+            let (answered, micros) = sums.answered[index];
+            add(RESPONSE_TIME, &[channel], answered);
+            add(RESPONSE_MICROS, &[channel], micros);
+            add("responses_unanswered_total", &[channel], sums.unanswered[index]);
+            add("responses_unmatched_total", &[channel], sums.unmatched[index]);
+        }
+        add("responses_second_total", &[], sums.second);
+        add("responses_negative_total", &[], sums.negative);
+        add("responses_duplicate_total", &[], sums.duplicate);
+        for (join, records) in [
+            (
+                "normalized to responses on /data/correlation_id",
+                sums.without_conversation,
+            ),
+            (
+                "latest normalized on /data/normalized_content/customer_id",
+                sums.without_customer,
+            ),
+        ] {
+            add(UNKEYED, &[("join", join)], records);
+        }
+        for (outcome, journeys) in [
+            ("answered", sums.journeys_answered()),
+            ("unanswered", sums.journeys_unanswered()),
+        ] {
+            add(JOURNEYS, &[("outcome", outcome), ("trace", "conversations")], journeys);
         }
         for resolution in Resolution::ALL {
             for (success, total) in ["false", "true"].into_iter().zip(self.identities[resolution as usize]) {
@@ -146,13 +198,21 @@ pub fn series(name: &str, labels: &[(&str, &str)]) -> String {
 mod tests {
     use super::super::simulator::{Simulator, SimulatorOptions};
     use super::*;
-    use crate::engine::time::EventTime;
+    use crate::engine::time::Span;
+
+    const BOUNDS: Bounds = Bounds {
+        within: Span::seconds(30),
+        forget: Span::seconds(60),
+        skew: Span::seconds(5),
+        look_back: Span::seconds(600),
+    };
 
     #[test]
     fn totals_of_one_kind_add_up_to_the_records_that_count() {
-        let mut expected = Expected::default();
+        let mut expected = Expected::new(BOUNDS);
         let simulator = Simulator::new(3, SimulatorOptions::at(EventTime(1_795_356_000_000_000)));
         simulator.take(100_000).for_each(|record| expected.wrote(&record));
+        expected.end();
         let totals = expected.totals();
         let sum = |name: &str| {
             let of_name = totals

@@ -5,16 +5,18 @@
 //! Edges:
 //! - while the pipeline is more than [`MOST_BEHIND`] records behind, the services wait: memory stays bounded on a slow
 //!   machine, and nothing is lost;
-//! - after such a wait, or where this machine cannot write fast enough, simulated time stands still meanwhile.
+//! - after such a wait, or where this machine cannot write fast enough, simulated time stands still meanwhile, so no record
+//!   is late for that: what is joined must not be.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::expected::Expected;
+use super::expected::{Expected, Totals};
+use super::joined::Bounds;
 use super::simulator::{Simulated, Simulator, Topic};
-use crate::engine::time::Span;
+use crate::engine::time::{Span, WallTime};
 use crate::memory::{Cluster, ClusterError, RecordBatch};
 
 /// Records that are written and not committed by the taps: about 100 MB of them.
@@ -26,10 +28,9 @@ const MOST_PER_ROUND: usize = 20_000;
 const MOST_LATE: Span = Span::millis(500);
 
 /// Shared between the writing thread and those who look.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Feed(Arc<State>);
 
-#[derive(Default)]
 struct State {
     stop: AtomicBool,
     /// Set by whoever watches the group: records not committed yet.
@@ -43,6 +44,18 @@ struct State {
 // === impl Feed ===
 
 impl Feed {
+    /// Nothing is written yet.
+    pub fn new(bounds: Bounds) -> Self {
+        Self(Arc::new(State {
+            stop: AtomicBool::default(),
+            behind: AtomicI64::default(),
+            waits: AtomicBool::default(),
+            hour: AtomicU32::default(),
+            expected: Mutex::new(Expected::new(bounds)),
+            failure: Mutex::default(),
+        }))
+    }
+
     pub fn spawn(&self, simulator: Simulator, cluster: Cluster) -> std::io::Result<JoinHandle<()>> {
         let feed = self.clone();
         std::thread::Builder::new().name("services".into()).spawn(move || {
@@ -77,6 +90,12 @@ impl Feed {
         self.account().clone()
     }
 
+    /// How many records were written so far, and what they add up to.
+    pub fn totals(&self) -> (u64, Totals) {
+        let account = self.account();
+        (account.records(), account.totals())
+    }
+
     pub fn failure(&self) -> Option<String> {
         self.0
             .failure
@@ -92,36 +111,40 @@ impl Feed {
 
     fn write(&self, mut simulator: Simulator, cluster: &Cluster) -> Result<(), ClusterError> {
         let mut batches = Batches::default();
-        let mut next = simulator.next();
-        while let Some(due) = next.as_ref().map(|record| record.at) {
-            if self.0.stop.load(Ordering::SeqCst) {
-                break;
-            }
+        while !self.0.stop.load(Ordering::SeqCst) {
             let now = cluster.now();
             let waits = self.0.behind.load(Ordering::Relaxed) > MOST_BEHIND;
             self.0.waits.store(waits, Ordering::Relaxed);
-            self.0.hour.store(simulator.hour(due), Ordering::Relaxed);
+            self.0
+                .hour
+                .store(simulator.hour(simulator.next_at()), Ordering::Relaxed);
+            let mut taken = 0;
+            let mut account = self.account();
             if !waits {
-                // The record that is due is written late; those behind it follow from now on.
-                if now.since(due) > MOST_LATE {
-                    simulator.stand_still(now.since(due));
+                let late = now.since(simulator.next_at());
+                if late > MOST_LATE {
+                    simulator.stand_still(late);
                 }
-                let mut account = self.account();
-                let mut taken = 0;
-                while let Some(record) = next.take_if(|record| record.at <= now && taken < MOST_PER_ROUND) {
+                while taken < MOST_PER_ROUND && simulator.next_at() <= now {
+                    let Some(record) = simulator.next() else { break };
                     account.wrote(&record);
                     batches.push(&record);
                     taken += 1;
-                    next = simulator.next();
-                }
-                drop(account);
-                batches.write(cluster)?;
-                if taken == MOST_PER_ROUND {
-                    continue;
                 }
             }
-            std::thread::sleep(ROUND);
+            // The next one is written as it is due, or, once it is later than that, from then on.
+            let next = simulator
+                .next_at()
+                .max(WallTime(now.0 - MOST_LATE.as_micros()))
+                .min(now);
+            account.passed(simulator.earliest_at(next).back(Span::micros(1)));
+            drop(account);
+            batches.write(cluster)?;
+            if taken < MOST_PER_ROUND {
+                std::thread::sleep(ROUND);
+            }
         }
+        self.account().end();
         Ok(())
     }
 }
@@ -180,7 +203,13 @@ mod tests {
             rate: 5_000,
             ..SimulatorOptions::at(cluster.now().as_event())
         };
-        let feed = Feed::default();
+        let bounds = Bounds {
+            within: Span::seconds(5),
+            forget: Span::seconds(10),
+            skew: Span::seconds(1),
+            look_back: Span::seconds(60),
+        };
+        let feed = Feed::new(bounds);
         feed.behind(MOST_BEHIND + 1);
         let services = feed.spawn(Simulator::new(1, options), cluster).expect("a thread");
         std::thread::sleep(Duration::from_millis(1_000));

@@ -5,7 +5,7 @@
 //! a real OTLP receiver takes the totals; and in the end every total must be what was written.
 //!
 //! The way of a record: [`simulator`] → [`feed`] → the workers of [`crew`], which [`chaos`] kills ([`death`]) → the OTLP
-//! receiver ([`received`]). [`expected`] is the oracle, [`audit`] reads the ledger, [`stopwatch`] times the wire, [`observe`] takes the pictures that
+//! receiver ([`received`], [`journeys`]). [`expected`] is the oracle, with [`joined`] for what needs two records, [`audit`] reads the ledger, [`stopwatch`] times the wire, [`observe`] takes the pictures that
 //! [`screen`] shows, and [`summary`] is the end.
 
 mod audit;
@@ -14,6 +14,8 @@ mod crew;
 mod death;
 pub mod expected;
 mod feed;
+mod joined;
+mod journeys;
 mod observe;
 mod received;
 mod run;

@@ -13,7 +13,9 @@ use super::audit::{self, Audit};
 use super::chaos::Kills;
 use super::expected::{self, Totals};
 use super::feed::Feed;
-use super::received;
+use super::joined::CHANNELS;
+use super::journeys::{Example, Journeys};
+use super::received::{self, Answers};
 use super::simulator::{Channel, Priority, Resolution};
 use super::stopwatch::Times;
 use crate::engine::time::{EventTime, WallTime};
@@ -27,16 +29,18 @@ const RATE_OVER: Duration = Duration::from_secs(4);
 /// One bar of a sparkline.
 const BAR: Duration = Duration::from_millis(1_000);
 const BARS: usize = 40;
+/// One conversation is shown for so long.
+const SHOWN_FOR: Duration = Duration::from_secs(3);
 
 /// What there is to look at.
 pub struct Sights {
     pub cluster: Cluster,
     pub group: String,
-    pub export_group: String,
+    pub export_groups: [String; 2],
     pub partitions: u32,
     pub feed: Feed,
     pub stats: Stats,
-    pub export: Arc<ExportStats>,
+    pub exports: Vec<Arc<ExportStats>>,
     pub receiver: Arc<Receiver>,
     /// `None` without chaos.
     pub kills: Option<Arc<Mutex<Kills>>>,
@@ -52,6 +56,8 @@ pub struct Observer {
     written: Pace,
     read: Pace,
     channels: [Pace; 3],
+    /// The conversation that is shown, and since when.
+    example: Option<(Instant, Example)>,
 }
 
 /// A rising number over time.
@@ -85,7 +91,12 @@ pub struct Picture {
     pub read: Rising,
     /// By [`Channel`], as received.
     pub channels: Vec<Rising>,
-    pub tickets: Vec<(&'static str, u64)>,
+    /// By [`CHANNELS`], then [`Priority`].
+    pub tickets: [[u64; 3]; CHANNELS.len()],
+    /// By [`CHANNELS`].
+    pub answers: [Answers; CHANNELS.len()],
+    pub unanswered: Unanswered,
+    pub journeys: Journeys,
     /// Resolution, successes, failures.
     pub identities: Vec<(&'static str, u64, u64)>,
     pub audit: Audit,
@@ -95,6 +106,17 @@ pub struct Picture {
     pub workers: Workers,
     pub wire: Wire,
     pub verdict: Verdict,
+}
+
+/// Messages and responses that make no response time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unanswered {
+    pub unanswered: u64,
+    pub second: u64,
+    pub unmatched: u64,
+    pub negative: u64,
+    pub duplicate: u64,
+    pub open: u64,
 }
 
 /// The workers' numbers added up.
@@ -156,6 +178,7 @@ impl Observer {
             written: Pace::default(),
             read: Pace::default(),
             channels,
+            example: None,
         }
     }
 
@@ -166,7 +189,9 @@ impl Observer {
         let audit = Audit::of(&sights.cluster, &sights.group, sights.partitions);
         sights.feed.behind(audit.behind);
         audit::trim(&sights.cluster, &sights.group);
-        audit::trim(&sights.cluster, &sights.export_group);
+        for group in &sights.export_groups {
+            audit::trim(&sights.cluster, group);
+        }
         let mut picture = Picture {
             elapsed: self.began.elapsed(),
             hour: sights.feed.hour(),
@@ -181,13 +206,19 @@ impl Observer {
         let mut read = 0;
         picture.workers = self.look_at_workers(&mut read);
         let received = self.look_at_received(&mut picture);
-        let expected = sights.feed.expected();
-        picture.verdict = compare(&received, &expected.totals());
-        picture.written = self.written.rise(now, expected.records());
+        let (records, totals) = sights.feed.totals();
+        picture.verdict = compare(&received, &totals);
+        picture.written = self.written.rise(now, records);
         picture.read = self.read.rise(now, read);
         for (pace, rising) in self.channels.iter_mut().zip(&mut picture.channels) {
             *rising = pace.rise(now, rising.total);
         }
+        match (&self.example, picture.journeys.example.take()) {
+            (Some((since, _)), _) if now.duration_since(*since) < SHOWN_FOR => {}
+            (_, Some(newer)) => self.example = Some((now, newer)),
+            (_, None) => {}
+        }
+        picture.journeys.example = self.example.as_ref().map(|(_, example)| example.clone());
         picture
     }
 
@@ -213,7 +244,8 @@ impl Observer {
     }
 
     fn look_at_received(&self, picture: &mut Picture) -> Totals {
-        let export = self.sights.export.snapshot();
+        let is_blocked = |export: &Arc<ExportStats>| !export.snapshot().blocked.is_empty();
+        let is_refused = self.sights.exports.iter().any(is_blocked);
         let snapshot = self.sights.receiver.snapshot();
         let totals = received::totals(&snapshot);
         let total =
@@ -228,11 +260,22 @@ impl Observer {
             }
         };
         picture.channels = Channel::ALL.into_iter().map(channel).collect();
-        let tickets = |priority: Priority| {
-            let labels = [("channel_type", "unknown"), ("priority", priority.name())];
-            (priority.name(), total("tickets_created_total", &labels))
+        picture.tickets = CHANNELS.map(|channel| {
+            Priority::ALL.map(|priority| {
+                let labels = [("channel_type", channel), ("priority", priority.name())];
+                total("tickets_created_total", &labels)
+            })
+        });
+        picture.answers = received::answers(&snapshot);
+        picture.unanswered = Unanswered {
+            unanswered: received::sum(&totals, "responses_unanswered_total"),
+            second: received::sum(&totals, "responses_second_total"),
+            unmatched: received::sum(&totals, "responses_unmatched_total"),
+            negative: received::sum(&totals, "responses_negative_total"),
+            duplicate: received::sum(&totals, "responses_duplicate_total"),
+            open: received::sum(&totals, "responses_open"),
         };
-        picture.tickets = Priority::ALL.into_iter().map(tickets).collect();
+        picture.journeys = Journeys::of(&snapshot);
         let identities = |resolution: Resolution| {
             let of = |success| {
                 let labels = [("resolution_type", resolution.name()), ("success", success)];
@@ -242,7 +285,7 @@ impl Observer {
         };
         picture.identities = Resolution::ALL.into_iter().map(identities).collect();
         picture.wire = Wire {
-            requests: snapshot.requests,
+            requests: snapshot.requests + snapshot.traces.requests,
             points: snapshot.points,
             resent: snapshot.duplicates,
             refused: snapshot.refused,
@@ -254,7 +297,7 @@ impl Observer {
                 .times
                 .newest()
                 .map(|newest| age(newest, self.sights.cluster.now())),
-            is_refused: !export.blocked.is_empty(),
+            is_refused,
         };
         received::of_metrics(&totals, &self.sights.metrics)
     }
@@ -268,9 +311,11 @@ impl Observer {
     }
 }
 
-/// What came against what was written: nothing may be ahead.
+/// What came against what was written: nothing may be ahead, but for levels.
 fn compare(received: &Totals, written: &Totals) -> Verdict {
     let total = |series| written.get(series).copied().unwrap_or(0);
+    let is_level = |series: &str| received::LEVELS.iter().any(|level| received::is_of(series, level));
+    let received: Vec<(&String, &u64)> = received.iter().filter(|(series, _)| !is_level(series)).collect();
     let ahead = received.iter().filter(|(series, came)| **came > total(*series));
     Verdict {
         series: received.len(),
@@ -364,6 +409,8 @@ mod tests {
             ["a{}: 6 came, 5 were written", "c{}: 1 came, 0 were written"]
         );
         assert_eq!((verdict.series, verdict.equal), (3, 1));
+        let open = Totals::from([("responses_open{}".to_owned(), 7)]);
+        assert_eq!(compare(&open, &written).ahead, Vec::<String>::new(), "a level");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Rule: the services stop first, then chaos; then the pipeline gets the time that its own rules need to close the last
 //! windows, and no more: it ends when every total is there, or after [`PATIENCE`] with what is missing.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +15,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::chaos::{Chaos, Kills};
 use super::crew::{Crew, Export, World};
 use super::death::Death;
+use super::expected::RESPONSE_MICROS;
 use super::feed::Feed;
+use super::joined::Bounds;
 use super::observe::{Observer, Picture, Sights};
 use super::screen::{Caption, Scene, Screen, spell};
 use super::simulator::{Random, Share, Simulator, SimulatorOptions, Topic};
@@ -23,7 +26,7 @@ use super::summary::{Summary, grouped};
 use super::{DemoArgs, Format};
 use crate::cli::application::Application;
 use crate::cli::workers::Running;
-use crate::engine::plan::Plan;
+use crate::engine::plan::{Kind, Operator, Plan};
 use crate::engine::task::Stage;
 use crate::engine::time::Span;
 use crate::engine::window::WindowSize;
@@ -42,10 +45,18 @@ const PIPELINE: (&str, &str) = (
     include_str!("../../../pipelines/support.yaml"),
 );
 
-/// The pipeline's times in the demo, so that its end can be waited for. The file says 10 s, 5 s and 5 s.
+/// The pipeline's times in the demo, so that its end can be waited for. The file says 10 s, 5 s and 5 s; 24 h, 1 h and 1 min
+/// to wait for answers; and 1 h for what is slow.
 const WINDOW: Span = Span::seconds(1);
 const OUT_OF_ORDER: Span = Span::seconds(1);
 const IDLE_AFTER: Span = Span::seconds(1);
+const BOUNDS: Bounds = Bounds {
+    within: Span::seconds(5),
+    forget: Span::seconds(10),
+    skew: Span::seconds(1),
+    look_back: Span::seconds(24 * 3_600),
+};
+const SLOW: Span = Span::seconds(3);
 const SEAL_EVERY: Span = Span::millis(250);
 
 const PARTITIONS: u32 = 6;
@@ -90,7 +101,8 @@ pub fn run(args: &DemoArgs) -> Result<Summary, DemoError> {
         workers: args.workers,
         partitions: PARTITIONS,
         hurry: format!(
-            "support.yaml in a hurry: window, out_of_order, idle_after 1 s (the file: 10 s, 5 s, 5 s), 4 seals a second; seed {}",
+            "support.yaml in a hurry: window, out_of_order, idle_after 1 s (the file: 10 s, 5 s, 5 s), answers within 5 s (24 h), \
+             skew 1 s (1 min), forget 10 s (1 h), slow 3 s (1 h), 4 seals a second; seed {}",
             args.seed
         ),
     };
@@ -117,6 +129,17 @@ fn hurried(mut plan: Plan) -> Plan {
     }
     if let Some(window) = WindowSize::new(WINDOW) {
         plan.metrics.iter_mut().for_each(|metric| metric.window = window);
+    }
+    for join in &mut plan.joins {
+        match &mut join.operator {
+            Operator::Respond(respond) => {
+                (respond.within, respond.forget, respond.skew) = (BOUNDS.within, BOUNDS.forget, BOUNDS.skew);
+                if let Some(journeys) = &mut respond.journeys {
+                    journeys.sampling.slow = Some(SLOW);
+                }
+            }
+            Operator::Latest(latest) => latest.within = BOUNDS.look_back,
+        }
     }
     plan
 }
@@ -148,6 +171,7 @@ fn simulator(args: &DemoArgs) -> Simulator {
         rate: args.rate,
         day: Span::seconds(48),
         disorder: Span::millis(800),
+        patience: BOUNDS.within,
         late: Share(3_000),
         late_by: (Span::millis(1_500), Span::millis(3_000)),
         ..SimulatorOptions::at(wall_time().as_event())
@@ -159,7 +183,12 @@ fn simulator(args: &DemoArgs) -> Simulator {
 
 impl Production {
     fn set_up(args: &DemoArgs, plan: Plan) -> Result<Self, DemoError> {
-        let metrics: Vec<String> = plan.metrics.iter().map(|metric| metric.name.clone()).collect();
+        let mut metrics: Vec<String> = plan.metrics.iter().map(|metric| metric.name.clone()).collect();
+        let windowed = plan
+            .metrics
+            .iter()
+            .filter(|metric| !matches!(metric.kind, Kind::Level(_)));
+        let windowed: Vec<String> = windowed.map(|metric| metric.name.clone()).collect();
         let application = Application {
             id: "demo".to_owned(),
             plan: Arc::new(plan),
@@ -176,24 +205,31 @@ impl Production {
 
         let (receiver, endpoint) = Receiver::start()?;
         let receiver = Arc::new(receiver);
-        let settings = Settings::from_env(Some(&endpoint), Signal::Metrics, &|_| None)?;
-        let times = Times::of(&metrics);
-        let stats = Arc::<ExportStats>::default();
+        let times = Times::of(&windowed);
+        metrics.push(RESPONSE_MICROS.to_owned());
         let control = Arc::<Control>::default();
-        let export = Export {
-            settings,
-            times: times.clone(),
-            stats: Arc::clone(&stats),
-            control: Arc::clone(&control),
-        };
+        let mut exports = Vec::new();
+        for (signal, times) in [(Signal::Metrics, Some(times.clone())), (Signal::Traces, None)] {
+            exports.push(Export {
+                signal,
+                settings: Settings::from_env(Some(&endpoint), signal, &|_| None)?,
+                times,
+                stats: Arc::default(),
+                control: Arc::clone(&control),
+            });
+        }
+        let stats: BTreeMap<String, Arc<ExportStats>> = exports
+            .iter()
+            .map(|export| (export.name(), Arc::clone(&export.stats)))
+            .collect();
         let world = World {
             connect: Arc::new(cluster.clone()),
             stats: Stats::default(),
             running: Running::default(),
         };
-        let crew = Crew::muster(&application, export, &world)?;
+        let crew = Crew::muster(&application, exports, &world)?;
 
-        let feed = Feed::default();
+        let feed = Feed::new(BOUNDS);
         let services = feed.spawn(simulator(args), cluster.clone())?;
         let kills = Arc::<Mutex<Kills>>::default();
         let chaos_over = Running::default();
@@ -202,7 +238,7 @@ impl Production {
             cluster: cluster.clone(),
             hands: crew.hands.clone(),
             stats: world.stats.clone(),
-            export: Arc::clone(&stats),
+            exports: stats.clone(),
             receiver: Arc::clone(&receiver),
             running: world.running.clone(),
             death: Death::default(),
@@ -217,11 +253,11 @@ impl Production {
         let observer = Observer::new(Sights {
             cluster,
             group: application.group(Stage::Tap),
-            export_group: application.group(Stage::Export),
+            export_groups: [Signal::Metrics, Signal::Traces].map(|signal| application.export_client(signal).group),
             partitions: PARTITIONS,
             feed: feed.clone(),
             stats: world.stats.clone(),
-            export: stats,
+            exports: stats.into_values().collect(),
             receiver,
             kills: with_chaos.then_some(kills),
             metrics,
@@ -260,8 +296,10 @@ impl Production {
         }
         let expected = self.feed.expected();
         let totals = expected.totals();
-        let is_there =
-            |observer: &Observer, picture: &Picture| picture.audit.behind == 0 && observer.totals() == totals;
+        let is_there = |observer: &Observer, picture: &Picture| {
+            let came = picture.audit.behind == 0 && observer.totals() == totals;
+            came && picture.journeys.differences(expected.sums()).is_empty()
+        };
         let mut impatient = false;
         loop {
             let picture = self.observer.look();
@@ -350,7 +388,8 @@ fn progress(picture: &Picture, scene: Scene) -> String {
     };
     let kills = |kills: &Kills| format!("{} kills{}", kills.count, last(kills));
     let kills = picture.kills.as_ref().map_or("chaos off".to_owned(), kills);
-    let ahead = picture.verdict.ahead.len() as u64 + picture.wire.violations;
+    let journeys = &picture.journeys;
+    let ahead = picture.verdict.ahead.len() as u64 + picture.wire.violations + journeys.violations + journeys.orphans;
     format!(
         "{} {}  {} written ({}/s), {} in totals, {} behind, {} aborts, balance {}, {}; {kills}",
         spell(picture.elapsed),

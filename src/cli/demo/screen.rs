@@ -6,6 +6,7 @@
 //!
 //! Edges: the terminal is put back on every way out, a panic included; what does not fit a small terminal is cut from below.
 
+mod journey;
 mod panels;
 
 use std::io;
@@ -16,7 +17,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::Paragraph;
+use ratatui::widgets::{Paragraph, Wrap};
 
 use super::observe::Picture;
 use panels::{beside, padded};
@@ -102,20 +103,25 @@ fn render(frame: &mut Frame<'_>, picture: &Picture, caption: &Caption, scene: Sc
     if let Some(area) = take(&mut rest, 6) {
         panels::channels(frame, area, picture);
     }
-    if let Some(area) = take(&mut rest, 10) {
-        let columns = [Constraint::Length(41), Constraint::Length(30), Constraint::Min(30)];
-        let [left, ledger, numbers] = Layout::horizontal(columns).areas(area);
-        let [tickets, identities] = Layout::vertical([Constraint::Length(4), Constraint::Length(6)]).areas(left);
+    if let Some(area) = take(&mut rest, 8) {
+        let columns = [Constraint::Length(44), Constraint::Length(38), Constraint::Min(30)];
+        let [tickets, identities, unanswered] = Layout::horizontal(columns).areas(area);
         panels::tickets(frame, tickets, picture);
         panels::identities(frame, identities, picture);
+        panels::unanswered(frame, unanswered, picture);
+    }
+    if let Some(area) = take(&mut rest, 10) {
+        let columns = [Constraint::Min(42), Constraint::Length(30), Constraint::Length(40)];
+        let [left, ledger, numbers] = Layout::horizontal(columns).areas(area);
+        let [load, journey] = Layout::vertical([Constraint::Length(5), Constraint::Length(5)]).areas(left);
+        panels::load(frame, load, picture);
+        journey::render(frame, journey, &picture.journeys);
         panels::ledger(frame, ledger, picture);
         panels::numbers(frame, numbers, picture);
     }
-    if let Some(area) = take(&mut rest, 6) {
-        panels::load(frame, area, picture);
-    }
-    if let Some(area) = take(&mut rest, 1) {
-        frame.render_widget(Paragraph::new(caption.hurry.as_str()).fg(QUIET).block(padded()), area);
+    if let Some(area) = take(&mut rest, 2) {
+        let hurry = Paragraph::new(caption.hurry.as_str()).wrap(Wrap { trim: true });
+        frame.render_widget(hurry.fg(QUIET).block(padded()), area);
     }
 }
 
@@ -142,7 +148,7 @@ fn render_head(frame: &mut Frame<'_>, area: Rect, picture: &Picture, caption: &C
         (Scene::Running, None) => format!("{elapsed}   q ends"),
     };
     let what = format!(
-        "ten topics × {} partitions, {} tap workers, gauge, export → OTLP",
+        "ten topics × {} partitions, {} tap workers, correlate, gauge, export → OTLP",
         caption.partitions, caption.workers
     );
     let title = Line::from(vec![
@@ -196,7 +202,9 @@ pub fn spell(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::demo::observe::Rising;
+    use crate::cli::demo::journeys::{Example, Journeys, Row};
+    use crate::cli::demo::observe::{Rising, Unanswered};
+    use crate::cli::demo::received::Answers;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
@@ -217,6 +225,25 @@ mod tests {
         terminal.backend().to_string()
     }
 
+    fn example() -> Example {
+        let row = |name: &str, from, to| Row {
+            name: name.to_owned(),
+            took: Duration::from_millis(2_910),
+            from,
+            to,
+        };
+        Example {
+            trace: "0af7651916cd43dd8448eb211c80319c".to_owned(),
+            took: Duration::from_millis(2_910),
+            about: "whatsapp, complaint".to_owned(),
+            rows: vec![
+                row("process-message", 0.0, 1.0),
+                row("normalized.messages", 0.0, 0.0),
+                row("responses.out", 0.0, 1.0),
+            ],
+        }
+    }
+
     fn picture() -> Picture {
         let channels = vec![
             Rising {
@@ -228,6 +255,21 @@ mod tests {
         ];
         Picture {
             channels,
+            answers: [Answers {
+                count: 7,
+                p50: 0.42,
+                p95: 2.91,
+            }; 4],
+            tickets: [[1, 2, 3_333]; 4],
+            unanswered: Unanswered {
+                unmatched: 4_321,
+                ..Unanswered::default()
+            },
+            journeys: Journeys {
+                answered: 77,
+                example: Some(example()),
+                ..Journeys::default()
+            },
             kills: Some(Kills::default()),
             ..Picture::default()
         }
@@ -235,7 +277,7 @@ mod tests {
 
     #[test]
     fn totals_and_the_verdict_are_on_the_screen() {
-        let screen = drawn(&picture(), 110, 34);
+        let screen = drawn(&picture(), 120, 34);
         for words in [
             "whatsapp",
             "1,234,567",
@@ -243,6 +285,13 @@ mod tests {
             "✓ no total",
             "chaos is on",
             "0 ✓",
+            "0.42 s p50",
+            "2.91 s p95",
+            "3,333",
+            "4,321",
+            "process-message",
+            "██",
+            "whatsapp, complaint",
             "in a hurry",
         ] {
             assert!(screen.contains(words), "{words}\n{screen}");

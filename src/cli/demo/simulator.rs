@@ -183,6 +183,11 @@ impl Simulator {
         WallTime(self.options.start.0 + next)
     }
 
+    /// The earliest event time that a record can have which is written then, if its topic is joined.
+    pub fn earliest_at(&self, written: WallTime) -> EventTime {
+        written.as_event().back(self.options.disorder)
+    }
+
     /// When the next conversation begins, in microseconds since the start.
     fn arrival(&self) -> i64 {
         (self.next_arrival / 1_000) as i64
@@ -298,8 +303,8 @@ impl Simulator {
         } else if self.random.happens(self.options.oversize) {
             fate = Fate::Oversize;
         } else {
-            let earliest = at.as_event().back(self.options.disorder);
-            clock = self.clock(&mut time, kind.topic().is_joined().then_some(earliest));
+            let earliest = kind.topic().is_joined().then(|| self.earliest_at(at));
+            clock = self.clock(&mut time, earliest);
         }
         let channel = ["\"email\"", "\"whatsapp\"", "\"web_form\""][conversation.channel as usize];
         let mut form = Form {

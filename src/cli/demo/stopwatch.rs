@@ -1,7 +1,7 @@
 //! How long a total takes to the receiver, measured on the wire.
 //!
 //! Rule: from the end of a window to the receiver's word on the request with that window's points. Only points of the
-//! pipeline's metrics count: the application's own metrics are samples of now and would flatter.
+//! pipeline's metrics count, and no levels: the application's own metrics are samples of now, too, and would flatter.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,7 @@ const LONGEST: u64 = 600_000;
 pub struct Times(Arc<Mutex<Measured>>);
 
 struct Measured {
-    /// Names of the pipeline's metrics.
+    /// Names of the pipeline's metrics that have windows.
     metrics: BTreeSet<String>,
     /// Milliseconds.
     latency: Histogram<u64>,

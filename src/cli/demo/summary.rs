@@ -1,7 +1,7 @@
 //! The end of a demo: what was checked, and what came of it.
 //!
 //! Rule: a demo is good when every total equals what was written, every offset is accounted for with the outcome that it
-//! must have, and no point broke a promise of cumulative series. Otherwise each difference is named, and the exit code is 1.
+//! must have, every conversation that leaves is one whole trace, and no point broke a promise of cumulative series. Otherwise each difference is named, and the exit code is 1.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::audit::Outcomes;
 use super::expected::{Expected, Totals};
+use super::joined::CHANNELS;
 use super::observe::{Picture, Quantiles};
 
 /// Differences that are named for people.
@@ -67,6 +68,7 @@ impl Summary {
             differences.push(format!("{} points that cannot be", wire.violations));
             differences.extend(wire.violation_texts.iter().cloned());
         }
+        differences.extend(self.picture.journeys.differences(self.expected.sums()));
         differences
     }
 
@@ -90,6 +92,13 @@ impl Summary {
             audit, wire, workers, ..
         } = &self.picture;
         let kills = self.picture.kills.clone().unwrap_or_default();
+        let journeys = &self.picture.journeys;
+        let answers = CHANNELS.iter().zip(&self.picture.answers);
+        let answers = answers.map(|(channel, of)| {
+            let of = json!({ "count": of.count, "p50_seconds": of.p50, "p95_seconds": of.p95 });
+            ((*channel).to_owned(), of)
+        });
+        let answers: serde_json::Map<String, Value> = answers.collect();
         let quantiles = |of: &Quantiles| json!({ "p50": of.p50, "p99": of.p99, "max": of.max });
         json!({
             "ok": differences.is_empty(),
@@ -112,6 +121,9 @@ impl Summary {
             "rebalances": workers.rebalances,
             "latency_ms": { "commit": quantiles(&workers.commit), "restore": quantiles(&workers.restore),
                             "end_to_end": quantiles(&wire.latency) },
+            "response_times": answers,
+            "traces": { "answered": journeys.answered, "unanswered": journeys.unanswered, "orphans": journeys.orphans,
+                        "spans": journeys.spans, "resent": journeys.resent, "violations": journeys.violations },
             "otlp": { "requests": wire.requests, "points": wire.points, "resent": wire.resent, "refused": wire.refused,
                       "violations": wire.violations },
         })
@@ -188,12 +200,13 @@ impl Summary {
             wire.latency.p99 / 1e3,
             wire.latency.max / 1e3
         )?;
+        self.write_answers(out)?;
         writeln!(out)?;
         if differences.is_empty() {
             let series = self.totals.len();
             return writeln!(
                 out,
-                "✓ every total equals what was written: {series} series, and every offset is accounted for"
+                "✓ every total equals what was written: {series} series; every offset is accounted for, every trace is whole"
             );
         }
         writeln!(out, "✗ not what was written:")?;
@@ -206,6 +219,75 @@ impl Summary {
             more => writeln!(out, "  and {more} more (--format json has them all)"),
         }
     }
+
+    /// Response times, what has none, and one conversation.
+    fn write_answers(&self, out: &mut String) -> std::fmt::Result {
+        let Picture {
+            answers,
+            unanswered,
+            tickets,
+            journeys,
+            ..
+        } = &self.picture;
+        writeln!(out)?;
+        writeln!(
+            out,
+            "  {:<22} {:>14}{:>10}{:>10}{:>12}",
+            "by channel", "answered", "p50", "p95", "tickets"
+        )?;
+        for ((channel, answered), tickets) in CHANNELS.iter().zip(answers).zip(tickets) {
+            let seconds = |seconds: f64| format!("{seconds:.2} s");
+            writeln!(
+                out,
+                "    {channel:<20} {:>14}{:>10}{:>10}{:>12}",
+                grouped(answered.count),
+                seconds(answered.p50),
+                seconds(answered.p95),
+                grouped(tickets.iter().sum())
+            )?;
+        }
+        writeln!(
+            out,
+            "  never answered         {:>14}   {} messages were said twice",
+            grouped(unanswered.unanswered),
+            grouped(unanswered.duplicate)
+        )?;
+        writeln!(
+            out,
+            "  answers to no message  {:>14}   {} second ones, {} with a time before their message's",
+            grouped(unanswered.unmatched),
+            grouped(unanswered.second),
+            grouped(unanswered.negative)
+        )?;
+        writeln!(
+            out,
+            "  traces                 {:>14}   {} spans, {} sent again",
+            grouped(journeys.answered + journeys.unanswered),
+            grouped(journeys.spans),
+            grouped(journeys.resent)
+        )?;
+        let Some(example) = &journeys.example else {
+            return Ok(());
+        };
+        writeln!(out)?;
+        writeln!(out, "  one of them: {}, trace {}", example.about, example.trace)?;
+        for row in &example.rows {
+            let (before, bar, after) = row.bar(40);
+            let indent = if row.name.starts_with("process-") { "" } else { "  " };
+            writeln!(
+                out,
+                "    {:<24}{before}{bar}{after} {:>8}",
+                format!("{indent}{}", row.name),
+                in_seconds(row.took)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// `0.42 s`
+pub fn in_seconds(duration: Duration) -> String {
+    format!("{:.2} s", duration.as_secs_f64())
 }
 
 /// `1,234,567`
@@ -228,13 +310,21 @@ fn seconds(duration: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::demo::joined::Bounds;
     use crate::cli::demo::simulator::{Simulator, SimulatorOptions};
-    use crate::engine::time::EventTime;
+    use crate::engine::time::{EventTime, Span};
 
     fn summary() -> Summary {
-        let mut expected = Expected::default();
+        let bounds = Bounds {
+            within: Span::seconds(30),
+            forget: Span::seconds(60),
+            skew: Span::seconds(5),
+            look_back: Span::seconds(600),
+        };
+        let mut expected = Expected::new(bounds);
         let simulator = Simulator::new(1, SimulatorOptions::at(EventTime(1_795_356_000_000_000)));
         simulator.take(20_000).for_each(|record| expected.wrote(&record));
+        expected.end();
         let mut summary = Summary {
             picture: Picture::default(),
             totals: expected.totals(),
@@ -246,6 +336,7 @@ mod tests {
             failure: None,
         };
         summary.picture.audit.outcomes = summary.must_be();
+        summary.picture.journeys.unanswered = summary.expected.sums().journeys_unanswered();
         summary
     }
 
@@ -281,6 +372,14 @@ mod tests {
             outcomes.insert("malformed".to_owned(), 0);
         }
         assert_eq!(summary.differences().len(), 2, "{:?}", summary.differences());
+    }
+
+    #[test]
+    fn a_trace_that_never_came_is_named() {
+        let mut summary = summary();
+        summary.picture.journeys.unanswered -= 1;
+        assert_eq!(summary.differences().len(), 1, "{:?}", summary.differences());
+        assert!(summary.text().contains("traces of unanswered messages"));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Journeys become spans here, once: when they are final.
 //!
 //! Rule: equal conversations give equal bytes. The trace id is a hash over application, pipeline, key and the request's
-//! time, seeded so that two applications never share one; span ids are hashes over it. Where the request has a
-//! `traceparent`, its trace id counts, and its span is the root's parent.
+//! time, seeded so that two applications never share one. Where the request has a `traceparent`, its trace id counts, and
+//! its span is the root's parent. Span ids are hashes over both, since a writer may send several requests in one trace.
 //!
 //! Edges:
 //! - a child starts where the event before it was and ends at its own; the request's child takes no time;
@@ -66,6 +66,8 @@ struct Identity {
     trace: u128,
     /// The span of the writer that sent the request.
     parent: Option<u64>,
+    /// A hash over the key and the request's time: a writer may send several requests within one trace.
+    root: u128,
 }
 
 /// Where a span is in its trace.
@@ -130,7 +132,7 @@ impl Spans {
             end,
         };
         self.push(identity, place, &journeys.root, journey.request.carried);
-        let root_id = span_id(identity.trace, 0);
+        let root_id = span_id(identity, 0);
         verdict.root = Some((identity.trace, root_id));
         let trace_state = if sampled {
             threshold(journeys.sampling.threshold)
@@ -224,17 +226,24 @@ impl Spans {
     }
 
     fn identity(&self, journeys: &Journeys, journey: &Journey<'_>) -> Identity {
+        let mut bytes = [0; KeyHash::BYTES + 8];
+        bytes[..KeyHash::BYTES].copy_from_slice(&journey.key.to_bytes());
+        bytes[KeyHash::BYTES..].copy_from_slice(&journey.request.time.0.to_be_bytes());
+        // All zero is no trace id.
+        let root = xxh3_128_with_seed(&bytes, self.seed).max(1);
         let traceparent = journeys.traceparent.and_then(|at| nth(journey.request.carried, at));
-        traceparent.and_then(parent).unwrap_or_else(|| {
-            let mut bytes = [0; KeyHash::BYTES + 8];
-            bytes[..KeyHash::BYTES].copy_from_slice(&journey.key.to_bytes());
-            bytes[KeyHash::BYTES..].copy_from_slice(&journey.request.time.0.to_be_bytes());
-            Identity {
-                // All zero is no trace id.
-                trace: xxh3_128_with_seed(&bytes, self.seed).max(1),
+        match traceparent.and_then(parent) {
+            Some((trace, parent)) => Identity {
+                trace,
+                parent: Some(parent),
+                root,
+            },
+            None => Identity {
+                trace: root,
                 parent: None,
-            }
-        })
+                root,
+            },
+        }
     }
 
     fn push(&mut self, identity: Identity, place: Place, from: &SpanFrom, carried: &[u8]) {
@@ -246,7 +255,7 @@ impl Spans {
         } = place;
         let span = OtlpSpan {
             trace_id: identity.trace.to_be_bytes().to_vec(),
-            span_id: span_id(identity.trace, number).to_be_bytes().to_vec(),
+            span_id: span_id(identity, number).to_be_bytes().to_vec(),
             parent_span_id: parent.map_or(Vec::new(), |parent| parent.to_be_bytes().to_vec()),
             name: from.name.clone(),
             kind: span::SpanKind::Consumer as i32,
@@ -291,9 +300,12 @@ fn failure<'a>(journeys: &Journeys, journey: &Journey<'a>) -> Option<&'a str> {
     std::str::from_utf8(reason).ok().filter(|reason| !reason.is_empty())
 }
 
-fn span_id(trace: u128, number: u32) -> u64 {
+fn span_id(Identity { trace, root, .. }: Identity, number: u32) -> u64 {
+    let mut bytes = [0; 32];
+    bytes[..16].copy_from_slice(&trace.to_be_bytes());
+    bytes[16..].copy_from_slice(&root.to_be_bytes());
     // All zero is no span id.
-    xxh3_64_with_seed(&trace.to_be_bytes(), u64::from(number) + 1).max(1)
+    xxh3_64_with_seed(&bytes, u64::from(number) + 1).max(1)
 }
 
 /// OpenTelemetry's trace state for a threshold: 14 hex digits, without the zeros at their end.
@@ -304,7 +316,7 @@ fn threshold(threshold: u64) -> String {
 }
 
 /// W3C trace context: `00-<trace id>-<span id>-<flags>`; later versions may go on behind it.
-fn parent(traceparent: &[u8]) -> Option<Identity> {
+fn parent(traceparent: &[u8]) -> Option<(u128, u64)> {
     let text = std::str::from_utf8(traceparent).ok()?;
     let mut parts = text.split('-');
     let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -317,10 +329,7 @@ fn parent(traceparent: &[u8]) -> Option<Identity> {
     }
     let trace = u128::from_str_radix(trace, 16).ok().filter(|trace| *trace != 0)?;
     let parent = u64::from_str_radix(span, 16).ok().filter(|span| *span != 0)?;
-    Some(Identity {
-        trace,
-        parent: Some(parent),
-    })
+    Some((trace, parent))
 }
 
 #[cfg(test)]
@@ -330,10 +339,7 @@ mod tests {
     #[test]
     fn a_traceparent_gives_the_trace_and_the_parent_and_a_wrong_one_gives_none() {
         let right = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let expected = Identity {
-            trace: 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736,
-            parent: Some(0x00f0_67aa_0ba9_02b7),
-        };
+        let expected = (0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736, 0x00f0_67aa_0ba9_02b7);
         assert_eq!(parent(right), Some(expected));
         assert_eq!(
             parent(b"cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-comes"),

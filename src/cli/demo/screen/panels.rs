@@ -8,14 +8,15 @@ use ratatui::widgets::{Block, BorderType, Padding, Paragraph, Sparkline};
 
 use super::{BAD, CHAOS, GOOD, QUIET, Scene};
 use crate::cli::demo::chaos::Kills;
+use crate::cli::demo::joined::CHANNELS;
 use crate::cli::demo::observe::{Picture, Rising};
-use crate::cli::demo::simulator::Channel;
+use crate::cli::demo::simulator::{Channel, Priority};
 use crate::cli::demo::summary::grouped;
 
-const CHANNELS: [Color; 3] = [Color::Cyan, Color::Blue, Color::Magenta];
+const COLOURS: [Color; 3] = [Color::Cyan, Color::Blue, Color::Magenta];
 
 pub(super) fn channels(frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
-    let block = titled(" messages by channel, as the OTLP receiver has them ");
+    let block = titled(" messages by channel, and the time to the first answer, as the OTLP receiver has them ");
     let inner = block.inner(area);
     frame.render_widget(block, area);
     let all: u64 = picture.channels.iter().map(|channel| channel.total).sum();
@@ -28,15 +29,14 @@ pub(super) fn channels(frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
             Constraint::Length(2),
             Constraint::Min(10),
             Constraint::Length(2),
-            Constraint::Length(28),
+            Constraint::Length(17),
+            Constraint::Length(27),
         ])
         .split(row)
     };
-    for (((channel, of_channel), colour), row) in Channel::ALL
-        .iter()
-        .zip(&picture.channels)
-        .zip(CHANNELS)
-        .zip(rows.iter())
+    let of_channels = picture.channels.iter().zip(&picture.answers);
+    for (((channel, (of_channel, answers)), colour), row) in
+        Channel::ALL.iter().zip(of_channels).zip(COLOURS).zip(rows.iter())
     {
         let cells = columns(*row);
         frame.render_widget(Paragraph::new(channel.name()).fg(colour).bold(), cells[0]);
@@ -44,6 +44,8 @@ pub(super) fn channels(frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
         frame.render_widget(Paragraph::new(rate(of_channel)).right_aligned().fg(QUIET), cells[2]);
         render_sparkline(frame, cells[4], of_channel, colour);
         frame.render_widget(share_bar(of_channel.total, all, colour), cells[6]);
+        let took = format!("{:>7.2} s p50 {:>6.2} s p95", answers.p50, answers.p95);
+        frame.render_widget(Paragraph::new(took).right_aligned(), cells[7]);
     }
     let cells = columns(rows[3]);
     let per_second: u64 = picture.channels.iter().map(|channel| channel.per_second).sum();
@@ -64,7 +66,7 @@ fn render_sparkline(frame: &mut Frame<'_>, area: Rect, rising: &Rising, colour: 
 }
 
 fn share_bar(part: u64, all: u64, colour: Color) -> Line<'static> {
-    const WIDTH: u64 = 20;
+    const WIDTH: u64 = 9;
     let share = if all == 0 { 0.0 } else { part as f64 / all as f64 };
     let full = (share * WIDTH as f64).round() as usize;
     Line::from(vec![
@@ -75,33 +77,50 @@ fn share_bar(part: u64, all: u64, colour: Color) -> Line<'static> {
 }
 
 pub(super) fn tickets(frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
-    let names = picture
-        .tickets
-        .iter()
-        .map(|(name, _)| format!("{name:>12}"))
-        .collect::<String>();
-    let totals = picture
-        .tickets
-        .iter()
-        .map(|(_, total)| format!("{:>12}", grouped(*total)))
-        .collect::<String>();
-    let lines = vec![Line::from(names).fg(QUIET), Line::from(totals)];
+    let names = Priority::ALL.map(|priority| format!("{:>9}", priority.name())).concat();
+    let mut lines = vec![Line::from(format!("{:<12}{names}", "")).fg(QUIET)];
+    lines.extend(CHANNELS.iter().zip(&picture.tickets).map(|(channel, tickets)| {
+        let tickets = tickets.map(|total| format!("{:>9}", grouped(total))).concat();
+        Line::from(vec![format!("{channel:<12}").fg(QUIET), tickets.into()])
+    }));
+    let together = [0, 1, 2].map(|priority| picture.tickets.iter().map(|tickets| tickets[priority]).sum::<u64>());
+    let together = together.map(|total| format!("{:>9}", grouped(total))).concat();
+    lines.push(Line::from(format!("{:<12}{together}", "together")).fg(QUIET));
     frame.render_widget(
-        Paragraph::new(lines).block(titled(" tickets created by priority ")),
+        Paragraph::new(lines).block(titled(" tickets by channel and priority ")),
         area,
     );
+}
+
+pub(super) fn unanswered(frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
+    let of = &picture.unanswered;
+    let line = |name: &str, count: u64| {
+        Line::from(vec![
+            format!("{name:<23}").fg(QUIET),
+            format!("{:>10}", grouped(count)).into(),
+        ])
+    };
+    let lines = vec![
+        line("not answered in time", of.unanswered),
+        line("waiting now", of.open),
+        line("answers to no message", of.unmatched),
+        line("second answers", of.second),
+        line("answers out of the past", of.negative),
+        line("messages said twice", of.duplicate),
+    ];
+    frame.render_widget(Paragraph::new(lines).block(titled(" no response time ")), area);
 }
 
 pub(super) fn identities(frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
     let row = |(name, success, failure): &(&str, u64, u64)| {
         Line::from(vec![
-            format!("{name:<12}").fg(QUIET),
-            format!("{:>12}", grouped(*success)).into(),
-            format!("{:>12}", grouped(*failure)).into(),
+            format!("{name:<14}").fg(QUIET),
+            format!("{:>10}", grouped(*success)).into(),
+            format!("{:>10}", grouped(*failure)).into(),
         ])
     };
-    let mut lines = vec![Line::from(format!("{:<12}{:>12}{:>12}", "", "resolved", "failed")).fg(QUIET)];
-    lines.extend(picture.identities.iter().take(3).map(row));
+    let mut lines = vec![Line::from(format!("{:<14}{:>10}{:>10}", "", "resolved", "failed")).fg(QUIET)];
+    lines.extend(picture.identities.iter().map(row));
     frame.render_widget(Paragraph::new(lines).block(titled(" identities ")), area);
 }
 
@@ -186,30 +205,28 @@ pub(super) fn numbers(frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
 }
 
 pub(super) fn load(frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
-    let title = format!(" records a second, {:02}:00 in the simulated day ", picture.hour);
+    let title = format!(" records a second, at {:02}:00 ", picture.hour);
     let block = titled(title);
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let [words, bars] = Layout::horizontal([Constraint::Length(38), Constraint::Min(10)]).areas(inner);
+    let [words, bars] = Layout::horizontal([Constraint::Length(38), Constraint::Min(0)]).areas(inner);
     let line = |name: &str, rising: &Rising| {
         Line::from(vec![
             format!("{name:<9}").fg(QUIET),
             format!("{:>10}/s", grouped(rising.per_second)).bold(),
-            format!("{:>14}", grouped(rising.total)).into(),
+            format!("{:>16}", grouped(rising.total)).into(),
         ])
     };
     let behind = picture.audit.behind.max(0) as u64;
-    let waiting = match picture.throttled {
-        true => "the services wait".fg(CHAOS),
-        false => Span::default(),
-    };
     let lines = vec![
         line("written", &picture.written),
         line("read", &picture.read),
         Line::from(vec![
             "in flight".fg(QUIET),
-            format!("{:>26}  ", grouped(behind)).into(),
-            waiting,
+            match picture.throttled {
+                true => format!("{:>28}", "the services wait").fg(CHAOS),
+                false => format!("{:>28}", grouped(behind)).into(),
+            },
         ]),
     ];
     frame.render_widget(Paragraph::new(lines), words);
@@ -218,7 +235,8 @@ pub(super) fn load(frame: &mut Frame<'_>, area: Rect, picture: &Picture) {
 
 pub(super) fn verdict(frame: &mut Frame<'_>, area: Rect, picture: &Picture, scene: Scene) {
     let verdict = &picture.verdict;
-    let wrong = verdict.ahead.len() as u64 + picture.wire.violations;
+    let journeys = &picture.journeys;
+    let wrong = verdict.ahead.len() as u64 + picture.wire.violations + journeys.violations + journeys.orphans;
     let on_the_way = picture
         .written
         .total
@@ -228,6 +246,7 @@ pub(super) fn verdict(frame: &mut Frame<'_>, area: Rect, picture: &Picture, scen
             .ahead
             .first()
             .or(picture.wire.violation_texts.first())
+            .or(journeys.violation_texts.first())
             .cloned()
             .unwrap_or_default();
         vec![
@@ -261,7 +280,7 @@ fn not_counted(picture: &Picture) -> u64 {
         .sum()
 }
 
-fn titled<'t>(title: impl Into<Line<'t>>) -> Block<'t> {
+pub(super) fn titled<'t>(title: impl Into<Line<'t>>) -> Block<'t> {
     Block::bordered()
         .border_type(BorderType::Rounded)
         .border_style(Style::new().fg(QUIET))

@@ -24,6 +24,8 @@ const NEVER_WROTE: Share = Share::percent(4);
 const UPDATED: Share = Share::percent(30);
 const REPEATED: Share = Share::percent(1);
 const ANSWERED: Share = Share::percent(92);
+/// How long answers take by channel, as a share of the longest.
+const PACE_PERCENT: [i64; 3] = [100, 40, 70];
 const ANSWERED_TWICE: Share = Share::percent(3);
 /// Of messages that are not valid.
 const REFUSED_IN_WORDS: Share = Share::percent(20);
@@ -94,10 +96,11 @@ impl Simulator {
     /// Most answers are quick, some take most of the customer's patience, some more than that.
     fn answer(&mut self, at: i64, conversation: Conversation) {
         let patience = self.options.patience.as_micros() / 1_000;
+        let usual = patience * PACE_PERCENT[conversation.channel as usize] / 100;
         let (delay, skewed) = match self.random.below(100) {
             0 => ((20, 200), true),
-            1..75 => ((patience / 100, patience / 6), false),
-            75..97 => ((patience / 6, patience * 2 / 3), false),
+            1..75 => ((usual / 50, usual / 6), false),
+            75..97 => ((usual / 6, usual * 2 / 3), false),
             _ => ((patience, patience * 4 / 3), false),
         };
         self.later(at, delay, Kind::Response { skewed }, conversation);

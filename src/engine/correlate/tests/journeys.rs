@@ -238,6 +238,22 @@ fn a_traceparent_gives_the_trace_and_the_roots_parent() {
 }
 
 #[test]
+fn conversations_that_one_writer_began_in_one_trace_have_spans_of_their_own() {
+    let mut task = fresh(ALL);
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let records: [Record<'_>; 4] = [
+        (NORMALIZED, 1, 1, &["inquiry", parent]),
+        (NORMALIZED, 1, 2, &["inquiry", parent]),
+        (RESPONSES, 3, 1, &["", ""]),
+        (RESPONSES, 4, 2, &["", ""]),
+    ];
+    let spans = spans(&after(&mut task, &records, 20));
+    let ids: std::collections::BTreeSet<_> = spans.iter().map(|span| &span.span_id).collect();
+    assert_eq!((spans.len(), ids.len()), (6, 6));
+    assert!(spans.iter().all(|span| span.trace_id == spans[0].trace_id));
+}
+
+#[test]
 fn sampling_is_by_the_trace_id_and_what_is_slow_failed_or_unanswered_leaves_anyway() {
     let sampling = Sampling {
         threshold: 1 << 55,
