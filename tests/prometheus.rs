@@ -161,7 +161,7 @@ fn quantiles_are_within_a_bucket(expected: &Expected, prometheus: &Prometheus) {
 fn exemplars_lead_to_traces(prometheus: &Prometheus, collector: &mut Collector) {
     let exemplars = prometheus.exemplars(joins::TIME).expect("exemplars");
     eprintln!("{} exemplars", exemplars.len());
-    assert!(exemplars.len() > 10, "{exemplars:?}");
+    assert!(exemplars.len() >= 5, "{exemplars:?}");
     let spans = collector.spans();
     for (seconds, labels) in exemplars {
         let trace = spans.traces.get(&labels["trace_id"]);

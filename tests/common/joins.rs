@@ -48,11 +48,11 @@ pub struct Terms {
 }
 
 pub const TERMS: Terms = Terms {
-    within: 12_000_000,
-    forget: 20_000_000,
+    within: 8_000_000,
+    forget: 15_000_000,
     skew: 5_000_000,
     look_up: 30_000_000,
-    slow: 7_000_000,
+    slow: 4_500_000,
     sampled_one_in: 8,
 };
 

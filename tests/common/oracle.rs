@@ -38,7 +38,7 @@ pub const LATE: &str = "streamgauge_late_records_total";
 /// Counters that need one record to know.
 const PLAIN: [&str; 4] = [MESSAGES, RESOLUTIONS, PRODUCED, BYTES];
 /// Counters that need two, and what is counted about joins.
-const JOINED: [&str; 8] = [
+pub const JOINED: [&str; 8] = [
     CREATED,
     joins::UNANSWERED,
     joins::SECOND,
