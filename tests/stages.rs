@@ -122,9 +122,9 @@ metrics:
 
 #[test]
 fn sources_that_are_ahead_wait_where_a_join_is_nearly_full_and_every_total_is_right() {
-    const REQUESTS: i64 = 20_000;
+    const REQUESTS: i64 = 10_000;
     /// Later than all of them.
-    const END: i64 = 5_000_000_000;
+    const END: i64 = 2_500_000_000;
     let _turn = my_turn();
     let folder = folder();
     let kafka = Kafka::start();

@@ -69,5 +69,6 @@ fn of_bytes(bytes: &[u8]) -> Ledger {
         max_time: (bits & 1 == 1).then_some(EventTime(next() as i64)),
         delay: Span::micros(next() as i64),
         counts: std::array::from_fn(|_| next()),
+        stated: next() as u32,
     }
 }
