@@ -182,7 +182,9 @@ impl Report<'_> {
 
     fn pipelines(&mut self) {
         let topics = self.plan().topics.len();
-        let metrics = self.plan().metrics.len();
+        // What is counted about the pipelines themselves is in no file.
+        let of_files = |metric: &&Metric| !metric.name.starts_with("streamgauge_");
+        let metrics = self.plan().metrics.iter().filter(of_files).count();
         let names: Vec<String> = self.plan().pipelines.iter().map(|name| self.mask(name)).collect();
         let head = format!(
             "{}: {} from {}\n",
@@ -386,7 +388,9 @@ impl Report<'_> {
         } else {
             format!(", unit {}", self.mask(&metric.unit))
         };
-        let _ = writeln!(self.out, "  {}  {}{value}{unit}", metric.name, kind(&metric.kind));
+        let what = format!("{}{value}", kind(&metric.kind));
+        let what = what.trim_end_matches(',');
+        let _ = writeln!(self.out, "  {}  {what}{unit}", metric.name);
         if let Some((_, _, recipe)) = feeds.first() {
             for (at, (name, from)) in metric.labels.iter().zip(&recipe.labels).enumerate() {
                 self.line(
