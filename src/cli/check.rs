@@ -388,9 +388,14 @@ impl Report<'_> {
         } else {
             format!(", unit {}", self.mask(&metric.unit))
         };
-        let what = format!("{}{value}", kind(&metric.kind));
-        let what = what.trim_end_matches(',');
-        let _ = writeln!(self.out, "  {}  {what}{unit}", metric.name);
+        let kind = kind(&metric.kind);
+        // A histogram's comma is for what follows.
+        let kind = if value.is_empty() {
+            kind.trim_end_matches(',')
+        } else {
+            &kind
+        };
+        let _ = writeln!(self.out, "  {}  {kind}{value}{unit}", metric.name);
         if let Some((_, _, recipe)) = feeds.first() {
             for (at, (name, from)) in metric.labels.iter().zip(&recipe.labels).enumerate() {
                 self.line(

@@ -118,12 +118,12 @@ fn joined() -> Joined {
     };
     for record in Simulator::new(11, options).take(300_000) {
         match record.truth.adds {
-            Adds::Request { conversation, .. } => {
-                conversation.map(|id| joined.0.entry(id).or_default().push(record));
-            }
-            Adds::Response { conversation, .. } => {
-                conversation.map(|id| joined.1.entry(id).or_default().push(record));
-            }
+            Adds::Request {
+                conversation: Some(id), ..
+            } => joined.0.entry(id).or_default().push(record),
+            Adds::Response {
+                conversation: Some(id), ..
+            } => joined.1.entry(id).or_default().push(record),
             Adds::Ticket { .. } => joined.2.push(record),
             _ => {}
         }
