@@ -12,6 +12,7 @@ use common::joins::{self, DUPLICATE, NEGATIVE, SECOND, UNANSWERED, UNKEYED, UNMA
 use common::kafka::{Kafka, Write, Writer};
 use common::oracle::{RECORDS, labels};
 use common::points::{Attributes, Points};
+use common::quantiles;
 use common::traffic::stamp;
 use common::{eventually, folder, my_turn, now_micros};
 
@@ -219,8 +220,11 @@ fn whatever_joins_cannot_use_is_counted_as_what_it_is() {
     assert_eq!(times.len(), 2, "{times:?}");
     let channel = |channel| &times[&labels(&[("channel_type", channel)])];
     // None is negative, and none is of days.
-    assert_eq!(joins::misread(&[750_000, 1_000_000, 1_250_000], channel("email")), None);
-    assert_eq!(joins::misread(&[2_000_000], channel("unknown")), None);
+    assert_eq!(
+        quantiles::misread(&[750_000, 1_000_000, 1_250_000], channel("email")),
+        None
+    );
+    assert_eq!(quantiles::misread(&[2_000_000], channel("unknown")), None);
     assert!(points.last(joins::OPEN).values().all(|open| open.number() == 0.0));
     let mut outcomes: BTreeMap<String, i64> = BTreeMap::new();
     for (labels, count) in points.counts(RECORDS).into_iter().filter(|(_, count)| *count != 0) {

@@ -2,13 +2,14 @@
 
 mod common;
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use common::chaos::{Event, System, support_pipeline};
 use common::collector::Collector;
-use common::joins::TERMS;
-use common::kafka::{Kafka, Write};
-use common::oracle::{self, Expected, RAW};
+use common::joins::{self, NORMALIZED, RESPONSES, TERMS};
+use common::kafka::{Kafka, Stored, Write};
+use common::oracle::{self, Expected, RAW, TICKETS};
 use common::points::{Id, Points};
 use common::random::Random;
 use common::traffic::{PARTITIONS, Traffic, clean, stamp, troubled};
@@ -397,17 +398,9 @@ fn a_hundred_thousand_live_series_are_restored_in_seconds() {
 #[test]
 fn a_record_of_raw_is_counted_by_its_channel() {
     // The oracle itself, on one record that can be checked by eye.
-    let value = br#"{"event_id": "1", "timestamp": "2026-11-22T14:00:00.25", "producer_id": "p", "data": {"channel": "email"}}"#;
-    let record = common::kafka::Stored {
-        topic: RAW.to_owned(),
-        partition: 0,
-        offset: 0,
-        key: None,
-        value: Some(value.to_vec()),
-        timestamp: 1_795_356_000_350,
-        appended: true,
-        headers: Default::default(),
-    };
+    let value =
+        r#"{"event_id": "1", "timestamp": "2026-11-22T14:00:00.25", "producer_id": "p", "data": {"channel": "email"}}"#;
+    let record = stored(RAW, 0, value);
     let expected = Expected::of(&[record]);
     assert_eq!(
         expected.of_counter(oracle::MESSAGES),
@@ -416,4 +409,57 @@ fn a_record_of_raw_is_counted_by_its_channel() {
     assert_eq!(expected.total(oracle::BYTES), value.len() as i64);
     let latency = expected.latencies.values().next().expect("one");
     assert_eq!((latency.count, latency.sum_micros, latency.buckets[4]), (1, 100_000, 1));
+}
+
+#[test]
+fn an_answer_is_timed_and_a_ticket_looked_up_by_the_message_before() {
+    // The same, of what needs more than one record.
+    let at = |second: u32, rest: &str| format!(r#"{{"timestamp": "2026-11-22T14:00:{second:02}", {rest}}}"#);
+    let message = |id: &str, second: u32, channel: &str| {
+        let content = format!(r#"{{"customer_id": "c", "channel": "{channel}"}}"#);
+        at(
+            second,
+            &format!(r#""data": {{"correlation_id": "{id}", "normalized_content": {content}}}"#),
+        )
+    };
+    let answer = |id: &str, second: u32| {
+        at(
+            second,
+            &format!(r#""data": {{"correlation_id": "{id}", "response": {{"channel": "sms"}}}}"#),
+        )
+    };
+    let ticket = r#""event_type": "ticket_created", "data": {"ticket_data": {"customer_id": "c", "priority": "low"}}"#;
+    let expected = Expected::of(&[
+        stored(RESPONSES, 0, &answer("a", 4)),
+        stored(RESPONSES, 1, &answer("a", 3)),
+        stored(RESPONSES, 2, &answer("nobody", 3)),
+        stored(NORMALIZED, 0, &message("a", 1, "email")),
+        stored(NORMALIZED, 1, &message("b", 5, "whatsapp")),
+        stored(TICKETS, 0, &at(4, ticket)),
+    ]);
+    let labels = |pairs: &[(&str, &str)]| oracle::labels(pairs);
+    let email = labels(&[("channel_type", "email")]);
+    assert_eq!(expected.joined.times, [(email, vec![2_000_000])].into());
+    assert_eq!(expected.total(joins::SECOND), 1);
+    let whatsapp = labels(&[("channel_type", "whatsapp")]);
+    assert_eq!(expected.of_counter(joins::UNANSWERED), [(whatsapp, 1)].into());
+    let sms = labels(&[("channel_type", "sms")]);
+    assert_eq!(expected.of_counter(joins::UNMATCHED), [(sms, 1)].into());
+    let looked_up = labels(&[("channel_type", "email"), ("priority", "low")]);
+    assert_eq!(expected.of_counter(oracle::CREATED), [(looked_up, 1)].into());
+    assert_eq!(expected.joined.conversations.len(), 2);
+}
+
+/// A record of 14:00 on 2026-11-22, stamped by the broker.
+fn stored(topic: &str, offset: i64, value: &str) -> Stored {
+    Stored {
+        topic: topic.to_owned(),
+        partition: 0,
+        offset,
+        key: None,
+        value: Some(value.as_bytes().to_vec()),
+        timestamp: 1_795_356_000_350,
+        appended: true,
+        headers: HashMap::default(),
+    }
 }

@@ -233,7 +233,7 @@ fn the_report_tells_topology_and_costs_of_the_users_system() {
     has(
         &report,
         &[
-            "support: 17 metrics from 10 topics",
+            "support: 14 metrics from 10 topics",
             "  tap       9 tasks (one a partition of the input topics), group app",
             "  correlate 4 tasks (one a partition of app-correlate-repartition), group app-correlate",
             "  gauge     4 tasks (one a partition of app-gauge-repartition), group app-gauge",

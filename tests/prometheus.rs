@@ -9,6 +9,7 @@ use common::collector::Collector;
 use common::joins;
 use common::oracle::{self, COUNTERS, Expected};
 use common::prometheus::{Labels, Prometheus};
+use common::quantiles;
 use common::random::Random;
 use common::traffic::{Traffic, troubled};
 use common::{eventually, folder, my_turn, seed};
@@ -143,8 +144,8 @@ fn quantiles_are_within_a_bucket(expected: &Expected, prometheus: &Prometheus) {
         let got = prometheus.query(&quantile).expect("quantiles");
         assert_eq!(got.len(), expected.joined.times.len(), "{quantile}: {got:?}");
         for (labels, times) in &expected.joined.times {
-            let bucket = 2_f64.powf(2_f64.powi(-(joins::least_scale(times) as i32)));
-            let (exact, got) = (joins::quantile(times, percent), got[labels]);
+            let bucket = 2_f64.powf(2_f64.powi(-(quantiles::least_scale(times) as i32)));
+            let (exact, got) = (quantiles::quantile(times, percent), got[labels]);
             eprintln!(
                 "{quantile} of {labels:?}: {got:.3} s, exactly {exact:.3} s, a bucket is {:.1} %",
                 (bucket - 1.0) * 100.0

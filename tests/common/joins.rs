@@ -3,19 +3,17 @@
 //! Rule: what each key brings is put into the order of event time and told by the table of "Responses and look-ups",
 //! record after record. Of each conversation the spans are known too, down to the trace id.
 //!
-//! Edges:
-//! - the pipeline's bounds of a day are [`TERMS`] here, so that they are over within a test;
-//! - where several requests, or responses, of one key carry the same time, any of them may be the one that has the span.
+//! Edges: the pipeline's bounds of a day are [`TERMS`] here, so that they are over within a test.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
-use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128, xxh3_128_with_seed};
 
+use super::conversation::{Conversation, Event};
 use super::kafka::Stored;
 use super::oracle::{CREATED, Outcome, label, labels};
-use super::points::{Attributes, Value};
-use super::spans::{Span, Spans};
+use super::points::Attributes;
+use super::spans::Spans;
 
 pub const NORMALIZED: &str = "ingestion.normalized.messages";
 pub const RESPONSES: &str = "processing.responses.out";
@@ -75,32 +73,10 @@ pub struct Answers {
 }
 
 #[derive(Clone, Debug)]
-struct Event {
-    time: i64,
-    is_response: bool,
-    channel: Option<String>,
-    kind: String,
-    /// Partition and offset.
-    place: (u32, i64),
-    /// Trace and span of its writer, in hexadecimal.
-    context: Option<(String, String)>,
-}
-
-#[derive(Clone, Debug)]
 struct Ticket {
     time: i64,
     customer: Option<String>,
     priority: String,
-}
-
-/// One that is over. The first request and response count, the others carry the same time.
-#[derive(Clone, Debug)]
-pub struct Conversation {
-    id: String,
-    requests: Vec<Event>,
-    /// None: it was not answered.
-    responses: Vec<Event>,
-    end: i64,
 }
 
 /// What is known of a key.
@@ -220,48 +196,6 @@ impl Joins {
     }
 }
 
-/// What is wrong with a histogram of these values, microseconds in ascending order: its count, its sum to the microsecond,
-/// and quantiles within half a bucket, with buckets as narrow as the page on pipelines says.
-pub fn misread(exact: &[i64], value: &Value) -> Option<String> {
-    let Value::Exponential { count, sum, scale, .. } = value else {
-        return Some(format!("{value:?} is not exponential"));
-    };
-    let right_sum = exact.iter().map(|micros| i128::from(*micros)).sum::<i128>() as f64 / 1e6;
-    if *count != exact.len() as u64 || (sum - right_sum).abs() > right_sum * 1e-12 + 1e-9 {
-        let right = exact.len();
-        return Some(format!(
-            "expected {right} values and {right_sum} s, got {count} and {sum} s"
-        ));
-    }
-    if *scale < least_scale(exact) {
-        return Some(format!("its scale is {scale}, and {} is enough", least_scale(exact)));
-    }
-    let base = 2_f64.powf(2_f64.powi(-i32::try_from(*scale).expect("small")));
-    let most = (base - 1.0) / (base + 1.0);
-    for percent in [1, 5, 25, 50, 75, 90, 95, 99, 100] {
-        let (right, got) = (quantile(exact, percent), value.quantile(percent));
-        if (got - right).abs() > right * (most + 1e-9) {
-            return Some(format!("{percent} % took up to {right} s, and it says {got} s"));
-        }
-    }
-    None
-}
-
-/// The exact quantile in seconds, of microseconds in ascending order.
-pub fn quantile(exact: &[i64], percent: usize) -> f64 {
-    exact[(exact.len() * percent).div_ceil(100).max(1) - 1] as f64 / 1e6
-}
-
-/// The finest scale at which 160 buckets are enough wherever their bounds lie.
-pub fn least_scale(exact: &[i64]) -> i64 {
-    let least = exact.iter().copied().find(|micros| *micros > 0).unwrap_or(1);
-    let most = exact.last().copied().unwrap_or(1).max(least);
-    let octaves = (most as f64 / least as f64).log2();
-    let scales = (-4..=8).rev();
-    let enough = |scale: &i64| octaves * 2_f64.powi(*scale as i32) <= 158.0;
-    scales.into_iter().find(enough).expect("any values fit at the lowest")
-}
-
 /// The text of a key, or what is wrong with it.
 fn key(json: &Json, pointer: &str) -> Result<String, &'static str> {
     let text = match json.pointer(pointer) {
@@ -273,7 +207,7 @@ fn key(json: &Json, pointer: &str) -> Result<String, &'static str> {
     };
     match text.len() {
         0 => Err("empty"),
-        ..=MAX_KEY_BYTES => Ok(text),
+        1..=MAX_KEY_BYTES => Ok(text),
         _ => Err("too long"),
     }
 }
@@ -418,135 +352,5 @@ impl Answers {
             differences.extend(fault.map(|fault| format!("trace {trace}: {fault}")));
         }
         differences
-    }
-}
-
-// === impl Conversation ===
-
-impl Conversation {
-    fn of(id: &str, request: Event) -> Self {
-        Self {
-            id: id.to_owned(),
-            end: request.time,
-            requests: vec![request],
-            responses: Vec::new(),
-        }
-    }
-
-    fn answered_by(mut self, responses: Vec<Event>) -> Self {
-        self.responses = responses;
-        self
-    }
-
-    fn requests_of_one_time(&mut self, request: Event) {
-        if request.time == self.asked() {
-            let first = &self.requests[0];
-            assert_eq!(
-                (&request.channel, &request.context),
-                (&first.channel, &first.context),
-                "a request that comes twice"
-            );
-            self.requests.push(request);
-        }
-    }
-
-    fn asked(&self) -> i64 {
-        self.requests[0].time
-    }
-
-    /// Microseconds from request to response, which is less than none where clocks differ.
-    pub fn took(&self) -> i64 {
-        self.end - self.asked()
-    }
-
-    fn channel(&self) -> Attributes {
-        let channel = self.requests[0].channel.as_deref();
-        labels(&[("channel_type", channel.unwrap_or("unknown"))])
-    }
-
-    fn is_answered(&self) -> bool {
-        !self.responses.is_empty()
-    }
-
-    /// The writer's own; else, as the page says, by hashes over application, pipeline, key and the request's time.
-    fn trace(&self) -> u128 {
-        if let Some((trace, _)) = &self.requests[0].context {
-            return u128::from_str_radix(trace, 16).expect("hexadecimal");
-        }
-        let seed = xxh3_64_with_seed(b"support", xxh3_64_with_seed(b"support", 0));
-        let mut bytes = xxh3_128(self.id.as_bytes()).to_be_bytes().to_vec();
-        bytes.extend(self.asked().to_be_bytes());
-        xxh3_128_with_seed(&bytes, seed).max(1)
-    }
-
-    /// By the last 56 bits: the threshold is what of them does not leave.
-    fn is_sampled(&self) -> bool {
-        const ALL: u64 = 1 << 56;
-        self.trace() as u64 % ALL >= ALL - ALL / TERMS.sampled_one_in
-    }
-
-    /// It leaves whatever its trace id is.
-    fn is_kept(&self) -> bool {
-        !self.is_answered() || self.took() > TERMS.slow
-    }
-
-    /// What is wrong with the spans of its trace.
-    fn fault(&self, spans: &BTreeMap<String, Span>) -> Option<String> {
-        let (start, end) = (self.asked().min(self.end), self.asked().max(self.end));
-        let parent = self.requests[0].context.as_ref().map_or("", |(_, span)| span);
-        let roots: Vec<&Span> = spans
-            .values()
-            .filter(|span| span.text("parentSpanId") == parent)
-            .collect();
-        let [root] = roots[..] else {
-            return Some(format!("{} roots: {spans:?}", roots.len()));
-        };
-        let trace_state = if self.is_sampled() {
-            format!("ot=th:{:x}", 16 - 16 / TERMS.sampled_one_in)
-        } else {
-            String::new()
-        };
-        let (status, events): (i64, &[&str]) = if self.is_answered() {
-            (1, &[])
-        } else {
-            (2, &["unanswered"])
-        };
-        let request = &self.requests[0];
-        let channel = request.channel.as_deref().filter(|channel| !channel.is_empty());
-        let mut kinds = self.requests.iter().map(|request| request.kind.as_str());
-        let mut right = root.text("name") == "process-message"
-            && root.text("traceState") == trace_state
-            && (root.status(), &root.events()[..]) == (status, events)
-            && root.times() == (start, end)
-            && root.attribute("channel_type") == channel
-            && kinds.any(|kind| root.attribute("message.type") == Some(kind));
-        for span in spans.values() {
-            right &= span.attribute("correlation.id") == Some(&self.id)
-                && (span == root || span.text("parentSpanId") == root.text("spanId"));
-        }
-        let is_child = |span: &&Span, topic: &str, times: (i64, i64), of: &[Event]| {
-            let says = |name: &str, value: String| span.attribute(name) == Some(&value);
-            span.text("name") == format!("process {topic}")
-                && span.times() == times
-                && of.iter().any(|event| {
-                    says("messaging.destination.partition.id", event.place.0.to_string())
-                        && says("messaging.kafka.offset", event.place.1.to_string())
-                })
-        };
-        let children = |topic: &str, times: (i64, i64), of: &[Event]| {
-            let found = spans.values().filter(|span| is_child(span, topic, times, of));
-            found.count()
-        };
-        right &= children(NORMALIZED, (self.asked(), self.asked()), &self.requests) == 1;
-        let mut count = 2;
-        if let Some(response) = self.responses.first() {
-            right &= children(
-                RESPONSES,
-                (self.asked().min(response.time), response.time),
-                &self.responses,
-            ) == 1;
-            count += 1;
-        }
-        (!right || spans.len() != count).then(|| format!("expected {self:?}, got {spans:?}"))
     }
 }

@@ -16,6 +16,7 @@ use serde_json::Value as Json;
 use super::joins::{self, Answers, Joins};
 use super::kafka::Stored;
 use super::points::{Attributes, Points, Value};
+use super::quantiles;
 
 pub const RAW: &str = "ingestion.raw.messages";
 const IDENTITIES: &str = "processing.customer.identities";
@@ -216,15 +217,12 @@ impl Expected {
             differ(name, &self.of_counter(name), &points.counts(name), &mut differences);
         }
         differences.extend(self.time_differences(points));
-        for (name, zero) in [joins::OPEN, joins::OLDEST, joins::LATE]
-            .iter()
-            .flat_map(|name| points.last(name).into_iter().map(move |(_, value)| (name, value)))
-        {
-            if zero.number() != 0.0 {
-                differences.push(format!(
-                    "{name} is {zero:?} where everything is decided, and nothing came late"
-                ));
-            }
+        for name in [joins::OPEN, joins::OLDEST, joins::LATE] {
+            let of_name = points.last(name).into_values();
+            let more = of_name.map(|value| value.number()).filter(|number| *number != 0.0);
+            differences.extend(
+                more.map(|number| format!("{name} is {number}, though everything is decided and nothing came late")),
+            );
         }
         differences
     }
@@ -234,7 +232,7 @@ impl Expected {
         let times = points.last(joins::TIME);
         let keys: BTreeSet<&Attributes> = self.joined.times.keys().chain(times.keys()).collect();
         let difference = |key: &&Attributes| match (self.joined.times.get(*key), times.get(*key)) {
-            (Some(exact), Some(value)) => joins::misread(exact, value),
+            (Some(exact), Some(value)) => quantiles::misread(exact, value),
             (exact, value) => Some(format!("expected {} values, got {value:?}", exact.map_or(0, Vec::len))),
         };
         let told = |key: &Attributes| Some(format!("{}{key:?}: {}", joins::TIME, difference(&key)?));
