@@ -244,6 +244,8 @@ fn the_report_tells_topology_and_costs_of_the_users_system() {
             "    feeds     responses: normalized to responses on /data/correlation_id",
             "  tickets_created_total  counter, unit {ticket}",
             "    joined    latest normalized on /data/normalized_content/customer_id",
+            "    from      normalized (ingestion.normalized.messages)",
+            "              tickets (processing.tickets.in) when event_type == \"ticket_created\"",
             "    window    10s, at most 8000 points each (2000 series in each of 4 gauge partitions)",
             "    costs     4 fields a record, 1 expression compiled",
             "    from      every record of 10 topics",

@@ -337,9 +337,24 @@ impl Report<'_> {
             for join in &joins {
                 self.line(4, "joined", &self.mask(&checked.plan.joins[join.0].name));
             }
+            if !metric.name.starts_with("streamgauge_") {
+                self.froms(&checked.plan.feeding(&joins, MetricIx(at)));
+            }
             if !joins.is_empty() && !metric.labels.is_empty() {
                 self.line(4, "labels", &self.mask(&metric.labels.join(", ")));
             }
+        }
+    }
+
+    /// The sources of a metric.
+    fn froms(&mut self, sources: &[(&TopicPlan, &SourcePlan)]) {
+        for (at, (topic, source)) in sources.iter().enumerate() {
+            let when = match &source.when {
+                Some(when) => format!(" when {}", self.expression(when)),
+                None => String::new(),
+            };
+            let from = format!("{} ({}){when}", source.name, self.mask(&topic.topic));
+            self.line(4, if at == 0 { "from" } else { "" }, &from);
         }
     }
 
@@ -406,14 +421,9 @@ impl Report<'_> {
         if all > 0 {
             self.line(4, "from", &format!("every record of {}", counted(all, "topic")));
         }
-        for (at, (topic, source, _)) in feeds.iter().filter(|(_, source, _)| source.name != "*").enumerate() {
-            let when = match &source.when {
-                Some(when) => format!(" when {}", self.expression(when)),
-                None => String::new(),
-            };
-            let from = format!("{} ({}){when}", source.name, self.mask(&topic.topic));
-            self.line(4, if at == 0 { "from" } else { "" }, &from);
-        }
+        let named = feeds.iter().filter(|(_, source, _)| source.name != "*");
+        let named: Vec<(&TopicPlan, &SourcePlan)> = named.map(|(topic, source, _)| (*topic, *source)).collect();
+        self.froms(&named);
         let partitions = self.request.shuffle_partitions;
         let most = u64::from(metric.max_series) * u64::from(partitions);
         let window = self.mask(&spell_duration(metric.window.span()));

@@ -14,7 +14,7 @@
 //! - key text is the field's: a number as it is spelled, so that `7` and `"7"` are one key and `7` and `7.0` are two.
 
 use super::journey::Journeys;
-use super::{LabelFrom, MetricIx, Plan, ValueFrom};
+use super::{LabelFrom, MetricIx, Plan, SourcePlan, TopicPlan, ValueFrom};
 use crate::engine::series::DefinitionHash;
 use crate::engine::tap::projection::Slot;
 use crate::engine::time::Span;
@@ -267,6 +267,27 @@ impl Plan {
     /// Whether any conversation becomes spans.
     pub fn traces(&self) -> bool {
         self.joins.iter().any(Join::is_traced)
+    }
+
+    /// The sources that bring these joins what this metric is made of, with their topics.
+    pub fn feeding(&self, joins: &[JoinIx], metric: MetricIx) -> Vec<(&TopicPlan, &SourcePlan)> {
+        let brings = |emit: &Emit| {
+            let Some(join) = self.joins.get(emit.join.0).filter(|_| joins.contains(&emit.join)) else {
+                return false;
+            };
+            match &join.operator {
+                Operator::Respond(_) => [Side::REQUEST, Side::RESPONSE].contains(&emit.side),
+                Operator::Latest(latest) => match emit.side.ask_index() {
+                    Some(ask) => latest.asks.get(ask).is_some_and(|ask| ask.metric == metric),
+                    None => true,
+                },
+            }
+        };
+        let sources = self
+            .topics
+            .iter()
+            .flat_map(|topic| topic.sources.iter().map(move |source| (topic, source)));
+        sources.filter(|(_, source)| source.emits.iter().any(brings)).collect()
     }
 
     /// Whether records of this topic, an index into [`Plan::topics`], take part in a join.
