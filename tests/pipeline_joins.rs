@@ -1,5 +1,7 @@
 //! `respond` and `latest`: what a file says is what the joins of the plan do, and what is wrong is named.
 
+use std::collections::BTreeSet;
+
 use streamgauge::engine::plan::{
     JoinIx, JoinedLabel, Kind, LabelFrom, Latest, Measure, Merge, MetricIx, Operator, Plan, Respond, Side, ValueFrom,
 };
@@ -180,19 +182,47 @@ fn a_look_up_completes_the_labels_of_a_counter() {
 }
 
 #[test]
-fn metrics_that_look_up_the_same_share_a_join_and_others_do_not() {
-    let metric = |name: &str, look_up: &str| {
-        format!("  {name}_total: {{ count: tickets, labels: {{ channel: {{ latest: {look_up}, else: none }} }} }}\n")
+fn each_metric_looks_up_for_itself_so_that_others_come_and_go_without_touching_its_state() {
+    let metric = |name: &str, more: &str| {
+        let labels = format!("labels: {{ channel: {{ latest: {LOOK_UP}, else: none }} }}");
+        format!("  {name}: {{ {more}, {labels} }}\n")
     };
-    let other_key = LOOK_UP.replace("/data/customer,", "/data/account,");
-    let plan = plan(&[metric("a", LOOK_UP), metric("b", LOOK_UP), metric("c", &other_key)].concat());
-    assert_eq!(plan.joins.len(), 2);
-    assert_ne!(plan.joins[0].definition, plan.joins[1].definition);
-    let Operator::Latest(shared) = &plan.joins[0].operator else {
-        panic!("it is a look-up");
+    let [count, sum] = [
+        metric("a_total", "count: tickets"),
+        metric("b_total", "sum: { of: tickets, value: /data/price }"),
+    ];
+    let definitions = |metrics: &[&String]| {
+        let text: String = metrics.iter().map(|metric| metric.as_str()).collect();
+        let joins = plan(&text).joins;
+        let definitions: BTreeSet<u64> = joins.iter().map(|join| join.definition.0).collect();
+        assert_eq!(definitions.len(), metrics.len());
+        definitions
     };
-    assert_eq!(shared.asks.len(), 2);
-    assert_eq!(plan.topics[2].sources[0].emits.len(), 3, "each metric asks for itself");
+    let both = definitions(&[&count, &sum]);
+    assert_eq!(
+        definitions(&[&sum, &count]),
+        both,
+        "the order of the file means nothing"
+    );
+    assert!(definitions(&[&count]).is_subset(&both));
+    assert!(definitions(&[&sum]).is_subset(&both));
+    let price = sum.replace("/data/price", "/data/cost");
+    assert!(
+        definitions(&[&price]).is_disjoint(&both),
+        "what is added up is part of it"
+    );
+}
+
+#[test]
+fn the_order_of_metrics_means_nothing_to_a_join_that_they_share() {
+    let metric = |name: &str, measure: &str, label: &str| {
+        let respond = "{ from: normalized, to: responses, on: /data/id, measure: MEASURE }".replace("MEASURE", measure);
+        format!("  {name}: {{ respond: {respond}, labels: {{ {label}: {{ from: /data/{label} }} }} }}\n")
+    };
+    let one = metric("time_seconds", "time", "team");
+    let other = metric("unanswered_total", "unanswered", "channel");
+    let join = |text: String| plan(&text).joins[0].definition;
+    assert_eq!(join(format!("{one}{other}")), join(format!("{other}{one}")));
 }
 
 #[test]

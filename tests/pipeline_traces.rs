@@ -44,12 +44,21 @@ fn journeys(plan: &Plan) -> &Journeys {
     found.next().expect("a join is traced")
 }
 
-/// What the records of one side of the first join carry.
+/// The place of the respond, the other join being a look-up.
+fn responding(plan: &Plan) -> usize {
+    let mut joins = plan.joins.iter();
+    joins
+        .position(|join| matches!(join.operator, Operator::Respond(_)))
+        .expect("there is a respond")
+}
+
+/// What the records of one side of the respond carry.
 fn emit(plan: &Plan, side: Side) -> &Emit {
+    let join = responding(plan);
     let sources = plan.topics.iter().flat_map(|topic| &topic.sources);
     let mut emits = sources.flat_map(|source| &source.emits);
     emits
-        .find(|emit| emit.join.0 == 0 && emit.side == side)
+        .find(|emit| emit.join.0 == join && emit.side == side)
         .expect("the side is there")
 }
 
@@ -186,17 +195,18 @@ fn a_trace_changes_no_metric_and_what_labels_are_made_of_comes_first() {
         own.map(|metric| (metric.name.clone(), metric.definition)).collect()
     };
     assert_eq!(definitions(&without), definitions(&with));
+    let (traced, other) = (responding(&with), 1 - responding(&with));
     assert_ne!(
-        without.joins[0].definition, with.joins[0].definition,
+        without.joins[traced].definition, with.joins[traced].definition,
         "its records carry more"
     );
-    assert_eq!(without.joins[1].definition, with.joins[1].definition);
+    assert_eq!(without.joins[other].definition, with.joins[other].definition);
     for side in [Side::REQUEST, Side::RESPONSE] {
         assert_eq!(emit(&with, side).labels, 1);
         assert!(emit(&with, side).carries.len() > 1);
     }
     assert_eq!(emit(&with, Side::step(0)).labels, 0);
-    assert_eq!(with.joins[0].topics, [0, 1, 2], "steps are waited for");
+    assert_eq!(with.joins[traced].topics, [0, 1, 2], "steps are waited for");
     assert!(with.traces() && !without.traces());
 }
 

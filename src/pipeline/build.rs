@@ -29,7 +29,7 @@ use super::compile::Compiler;
 use super::definition::{self, Condition, Definition};
 use super::fault::{Faults, Place};
 use super::form::nearest;
-use super::read::{self, Buckets, Document, Label, Measure, Measured, Metric, Of, Said, Source, Time};
+use super::read::{self, Buckets, Document, Label, Measure, Measured, Metric, Of, Said, Source, Time, Trace};
 use super::unit::Family;
 
 /// What `check` tells of a metric beyond the plan.
@@ -138,14 +138,12 @@ impl<'d> Builder<'d, '_> {
         let name = document.name.as_ref().map_or("", |name| name.value.as_str());
         let mut recipes: BTreeMap<(&str, &str), Vec<Recipe>> = BTreeMap::new();
         let first_join = self.joins.len();
-        for metric in &document.metrics {
-            let Some(feeds) = self.feeds(document, metric) else {
+        let mut joined = self.joins_of(name, document);
+        for (at, metric) in document.metrics.iter().enumerate() {
+            let Some((feeds, joined)) = joined.remove(&at) else {
                 continue;
             };
             let ix = MetricIx(self.metrics.len());
-            let Ok(joined) = self.joined(name, document, metric, &feeds) else {
-                continue;
-            };
             let Some(built) = self.metric(pipeline, name, metric, &feeds, joined.as_ref()) else {
                 continue;
             };
@@ -172,7 +170,9 @@ impl<'d> Builder<'d, '_> {
             self.metrics.push(built);
             self.expenses.push(expense);
         }
-        for trace in &document.traces {
+        let mut traces: Vec<&Trace> = document.traces.iter().collect();
+        traces.sort_by_key(|trace| &trace.name.value);
+        for trace in traces {
             self.trace(pipeline, document, trace);
         }
         let mut emits: BTreeMap<(&str, &str), Vec<Emit>> = BTreeMap::new();
@@ -221,6 +221,28 @@ impl<'d> Builder<'d, '_> {
                 });
             }
         }
+    }
+
+    /// Each metric's records and its join, where it has one, by the metric's place; nothing where there is a fault. Metrics
+    /// come to their joins in the order of their names, so that the order of the file means nothing.
+    fn joins_of(
+        &mut self,
+        name: &str,
+        document: &'d Document,
+    ) -> BTreeMap<usize, (Vec<Feed<'d>>, Option<join::Joined>)> {
+        let mut places: Vec<usize> = (0..document.metrics.len()).collect();
+        places.sort_by_key(|at| &document.metrics[*at].name.value);
+        let mut joins = BTreeMap::new();
+        for at in places {
+            let metric = &document.metrics[at];
+            let Some(feeds) = self.feeds(document, metric) else {
+                continue;
+            };
+            if let Ok(joined) = self.joined(name, document, metric, &feeds) {
+                joins.insert(at, (feeds, joined));
+            }
+        }
+        joins
     }
 
     /// The records that a metric asks for; `None` where a source is missing, or is faulty itself.

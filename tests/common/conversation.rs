@@ -88,7 +88,9 @@ impl Conversation {
         if let Some((trace, _)) = &self.requests[0].context {
             return u128::from_str_radix(trace, 16).expect("hexadecimal");
         }
-        let seed = xxh3_64_with_seed(b"support", xxh3_64_with_seed(b"support", 0));
+        // The application, the pipeline and the trace.
+        let names: [&[u8]; 3] = [b"support", b"support", b"conversations"];
+        let seed = names.iter().fold(0, |seed, name| xxh3_64_with_seed(name, seed));
         let mut bytes = xxh3_128(self.id.as_bytes()).to_be_bytes().to_vec();
         bytes.extend(self.asked().to_be_bytes());
         xxh3_128_with_seed(&bytes, seed).max(1)

@@ -56,9 +56,12 @@ pub(super) struct Ground<'a> {
 
 impl JoinState {
     pub(super) fn new(application: &str, plan: &Plan, join: &Join) -> Self {
-        let pipeline = journeys_of(join).and_then(|journeys| plan.pipelines.get(journeys.pipeline));
+        let spans = journeys_of(join).map_or_else(Spans::default, |journeys| {
+            let pipeline = plan.pipelines.get(journeys.pipeline).map_or("", String::as_str);
+            Spans::new(application, pipeline, &journeys.name)
+        });
         Self {
-            spans: Spans::new(application, pipeline.map_or("", String::as_str)),
+            spans,
             ..Self::default()
         }
     }

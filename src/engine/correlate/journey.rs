@@ -86,9 +86,13 @@ const RANDOM_BITS: u32 = 56;
 // === impl Spans ===
 
 impl Spans {
-    pub(super) fn new(application: &str, pipeline: &str) -> Self {
+    /// Of the trace `name`, of which a pipeline has only one.
+    pub(super) fn new(application: &str, pipeline: &str, name: &str) -> Self {
+        let seed = [application, pipeline, name]
+            .iter()
+            .fold(0, |seed, part| xxh3_64_with_seed(part.as_bytes(), seed));
         Self {
-            seed: xxh3_64_with_seed(pipeline.as_bytes(), xxh3_64_with_seed(application.as_bytes(), 0)),
+            seed,
             ..Self::default()
         }
     }

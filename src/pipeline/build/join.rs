@@ -267,17 +267,22 @@ impl<'d> Builder<'d, '_> {
             .collect();
         takes.sort_unstable();
         takes.dedup();
-        let mut topics: Vec<&str> = feeds.iter().map(|feed| feed.source.topic.value.as_str()).collect();
-        topics.sort_unstable();
-        topics.dedup();
+        let asking: Vec<Json> = feeds
+            .iter()
+            .map(|feed| definition::of_source(feed.source, feed.condition))
+            .collect();
+        // Each metric has a join of its own: what another one asks, or that it asks no more, must not touch this state.
         let identity = json!([
             "latest",
             of,
+            metric.name.value,
             definition::of_source(source, Condition::Counts),
             first.on.value,
+            first.equals.value,
             takes,
             first.within.as_micros(),
-            topics,
+            asking,
+            asked_value(&metric.what),
         ]);
         let at = self.joining(&identity, || Joining {
             identity: identity.to_string(),
@@ -424,6 +429,20 @@ fn unfit(measure: Taken, side: Side) -> Option<(&'static str, &'static str)> {
             "take it of the response with `to`, or leave it out",
         )),
         _ => None,
+    }
+}
+
+/// What a record that asks adds to its metric.
+fn asked_value(what: &Measure) -> Json {
+    let value = |value: &read::Measured| match value {
+        read::Measured::Field(pointer) => json!(["field", pointer]),
+        read::Measured::Bytes => json!(["bytes"]),
+        read::Measured::AppendLatency => json!(["append_latency"]),
+    };
+    match what {
+        Measure::Count | Measure::Respond(..) => json!(["one"]),
+        Measure::Sum(of) => json!(["sum", value(&of.value)]),
+        Measure::Observe(of, _) => json!(["observe", value(&of.value)]),
     }
 }
 

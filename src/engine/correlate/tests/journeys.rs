@@ -254,6 +254,26 @@ fn conversations_that_one_writer_began_in_one_trace_have_spans_of_their_own() {
 }
 
 #[test]
+fn two_traces_of_one_key_never_have_a_span_of_the_same_id() {
+    let named = |name: &str| {
+        let mut plan = Arc::into_inner(traced(ALL)).expect("nobody else has it");
+        if let Operator::Respond(respond) = &mut plan.joins[0].operator {
+            let journeys = respond.journeys.as_mut().expect("it is traced");
+            journeys.name = name.to_owned();
+        }
+        open(&Arc::new(plan), FRESH, &[])
+    };
+    for parent in ["", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"] {
+        let records: [Record<'_>; 2] = [(NORMALIZED, 1, 1, &["inquiry", parent]), (RESPONSES, 3, 1, &["", ""])];
+        let both = ["one", "other"].map(|name| spans(&after(&mut named(name), &records, 20)));
+        let ids: std::collections::BTreeSet<_> = both.iter().flatten().map(|span| &span.span_id).collect();
+        assert_eq!(ids.len(), 6, "with the parent {parent:?}");
+        let same_trace = both[0][0].trace_id == both[1][0].trace_id;
+        assert_eq!(same_trace, !parent.is_empty(), "with the parent {parent:?}");
+    }
+}
+
+#[test]
 fn sampling_is_by_the_trace_id_and_what_is_slow_failed_or_unanswered_leaves_anyway() {
     let sampling = Sampling {
         threshold: 1 << 55,
