@@ -1,7 +1,7 @@
 //! `traces:` what a file says is what the journeys of the plan do, and what is wrong is named at its place.
 
 use streamgauge::cli::check::{self, Request};
-use streamgauge::engine::plan::{AttributeFrom, Emit, Journeys, LabelFrom, Operator, Plan, Side, SpanFrom};
+use streamgauge::engine::plan::{AttributeFrom, Emit, Join, Journeys, LabelFrom, Operator, Plan, Side, SpanFrom};
 use streamgauge::engine::time::Span;
 use streamgauge::pipeline::{self, Diagnostics};
 
@@ -44,17 +44,15 @@ fn journeys(plan: &Plan) -> &Journeys {
     found.next().expect("a join is traced")
 }
 
-/// The place of the respond, the other join being a look-up.
-fn responding(plan: &Plan) -> usize {
+/// The place of the join that is traced.
+fn traced(plan: &Plan) -> usize {
     let mut joins = plan.joins.iter();
-    joins
-        .position(|join| matches!(join.operator, Operator::Respond(_)))
-        .expect("there is a respond")
+    joins.position(Join::is_traced).expect("a join is traced")
 }
 
-/// What the records of one side of the respond carry.
+/// What the records of one side of the traced join carry.
 fn emit(plan: &Plan, side: Side) -> &Emit {
-    let join = responding(plan);
+    let join = traced(plan);
     let sources = plan.topics.iter().flat_map(|topic| &topic.sources);
     let mut emits = sources.flat_map(|source| &source.emits);
     emits
@@ -195,7 +193,7 @@ fn a_trace_changes_no_metric_and_what_labels_are_made_of_comes_first() {
         own.map(|metric| (metric.name.clone(), metric.definition)).collect()
     };
     assert_eq!(definitions(&without), definitions(&with));
-    let (traced, other) = (responding(&with), 1 - responding(&with));
+    let (traced, other) = (traced(&with), 1 - traced(&with));
     assert_ne!(
         without.joins[traced].definition, with.joins[traced].definition,
         "its records carry more"
