@@ -115,6 +115,7 @@ pub(super) struct Entries {
     full: Vec<(EventTime, KeyedRecords)>,
     packer: Packer,
     carried: BTreeMap<Vec<u8>, u32>,
+    carried_bytes: usize,
     last: Option<EventTime>,
 }
 
@@ -277,11 +278,15 @@ pub(super) fn read_trail(bytes: &[u8], carried: &mut Carried) -> Result<Trail, C
 
 impl Entries {
     pub(super) fn push(&mut self, key: KeyHash, time: EventTime, carried: &[u8]) {
+        if self.carried_bytes + carried.len() > CHUNK_BYTES {
+            self.cut();
+        }
         let index = match self.carried.get(carried) {
             Some(index) => *index,
             None => {
                 let index = self.carried.len() as u32;
                 self.carried.insert(carried.to_vec(), index);
+                self.carried_bytes += carried.len();
                 index
             }
         };
@@ -306,6 +311,7 @@ impl Entries {
 
     fn cut(&mut self) {
         let Some(last) = self.last.take() else { return };
+        self.carried_bytes = 0;
         let mut carried = vec![Vec::new(); self.carried.len()];
         for (bytes, index) in std::mem::take(&mut self.carried) {
             carried[index as usize] = bytes;
@@ -395,6 +401,23 @@ mod tests {
         assert!(matches!(read_entry(&bytes[..2]), Err(CodecError::Corrupt(_))));
         assert!(matches!(read_entry(&[1, 9, 0, 0]), Err(CodecError::Corrupt(_))));
         assert_eq!(read_entry(&[2, 0, 0, 0]), Err(CodecError::Format(2)));
+    }
+
+    #[test]
+    fn answered_keys_that_carry_much_are_cut_before_a_record_is_too_large() {
+        let mut entries = Entries::default();
+        for n in 0..2_000_i64 {
+            let mut carried = vec![b'x'; 32 * 1024];
+            carried[..8].copy_from_slice(&n.to_le_bytes());
+            entries.push(KeyHash::of(&n.to_le_bytes()), EventTime(n), &carried);
+        }
+        let parts = entries.finish().into_iter();
+        let written = chunks(parts.map(|(last, records)| (ChunkKind::Answered, last, records)));
+        assert!(written.iter().all(|(_, _, bytes)| bytes.len() < 2 * CHUNK_BYTES));
+        let records = written
+            .iter()
+            .flat_map(|(_, _, bytes)| read_chunk(bytes).expect("we wrote it"));
+        assert_eq!(records.map(|records| records.count).sum::<u32>(), 2_000);
     }
 
     #[test]

@@ -3,14 +3,17 @@
 //! Rule: records wait until the watermark of all sources has passed them, then the operator takes them in order, then
 //! everything whose time is over by the watermark ends.
 //!
-//! Edges: between two calls of [`JoinState::advance`] nothing is decided, so what comes in between is late only behind the
-//! last one.
+//! Edges:
+//! - between two calls of [`JoinState::advance`] nothing is decided, so what comes in between is late only behind the last
+//!   one;
+//! - a watermark may jump by hours (a partition that is idle at last, a long downtime): it is followed second by second of
+//!   event time, and no further than one seal can hold. Whatever the steps, the results are the same.
 
 use super::carried::{Carried, CarriedIx};
 use super::changelog::{self, ChunkKind, Entries, Written};
 use super::journey::Spans;
 use super::latest;
-use super::pending::{Event, Pending};
+use super::pending::{Event, Pending, end_of_second};
 use super::respond;
 use super::shown::Shown;
 use super::table::{Change, Known, State, Table};
@@ -21,6 +24,10 @@ use crate::engine::plan::{Join, Journeys, Kind, Measure, MetricIx, Operator, Pla
 use crate::engine::series::{SeriesKey, partition_of, push_value};
 use crate::engine::tap::combine::{Amount, Combiner};
 use crate::engine::time::{EventTime, Span, Watermark};
+
+/// So much may come of one call of [`JoinState::advance`], and of one second of event time more, in bytes: what one
+/// transaction takes with ease.
+const ENOUGH: usize = 4 * 1024 * 1024;
 
 /// Everything that one join holds.
 #[derive(Debug, Default)]
@@ -77,8 +84,13 @@ impl JoinState {
 
     /// Bytes that a seal would write, roughly.
     pub(super) fn weight(&self) -> usize {
+        self.arrived_bytes + self.produced()
+    }
+
+    /// Those of them that came of decisions.
+    fn produced(&self) -> usize {
         let changes = self.table.changes() * 48 + self.trails.changes() * 256;
-        self.arrived_bytes + self.combiner.weight() + self.spans.weight() + changes
+        self.combiner.weight() + self.spans.weight() + changes
     }
 
     /// What can be wrong with records, before any is taken.
@@ -131,11 +143,42 @@ impl JoinState {
         }
     }
 
-    /// Decides everything that the watermark has passed.
-    pub(super) fn advance(&mut self, plan: &Plan, join: &Join, watermark: Option<Watermark>) {
-        let Some(watermark) = watermark.filter(|new| self.decided.is_none_or(|decided| decided < *new)) else {
-            return;
+    /// Decides what the watermark has passed, until that is enough for a seal. Gives whether there is more.
+    pub(super) fn advance(&mut self, plan: &Plan, join: &Join, watermark: Option<Watermark>) -> bool {
+        let is_ahead = |new: &Watermark| self.decided.is_none_or(|decided| decided < *new);
+        let Some(watermark) = watermark.filter(is_ahead) else {
+            return false;
         };
+        loop {
+            let until = self
+                .next_end(join)
+                .map_or(watermark, |end| watermark.min(Watermark(end)));
+            self.decide(plan, join, until);
+            if until == watermark {
+                return false;
+            }
+            if self.produced() >= ENOUGH {
+                return true;
+            }
+        }
+    }
+
+    /// The end of the next second in which anything is to be decided; never one that is decided.
+    fn next_end(&self, join: &Join) -> Option<EventTime> {
+        let over = match &join.operator {
+            Operator::Respond(operator) => respond::next_end(operator, &self.table),
+            Operator::Latest(operator) => latest::next_end(operator, &self.table),
+        };
+        let over = over.map(end_of_second);
+        let first = over.into_iter().chain(self.pending.first_end()).min()?;
+        let undecided = self
+            .decided
+            .map(|decided| end_of_second(decided.0.ahead(Span::micros(1))));
+        Some(undecided.map_or(first, |undecided| first.max(undecided)))
+    }
+
+    /// Decides everything that this watermark has passed.
+    fn decide(&mut self, plan: &Plan, join: &Join, watermark: Watermark) {
         let (mut ground, pending) = self.ground(plan);
         loop {
             let events = pending.take_until(watermark, ground.carried);

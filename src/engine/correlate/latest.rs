@@ -10,10 +10,10 @@
 
 use super::join::Ground;
 use super::pending::Event;
-use super::table::{Known, State};
+use super::table::{Known, State, Table};
 use crate::engine::plan::{Latest, Side};
 use crate::engine::tap::combine::Amount;
-use crate::engine::time::Watermark;
+use crate::engine::time::{EventTime, Watermark};
 
 /// Takes one record of the join.
 pub(super) fn take(latest: &Latest, event: Event, ground: &mut Ground<'_>) {
@@ -54,6 +54,12 @@ pub(super) fn expire(latest: &Latest, watermark: Watermark, ground: &mut Ground<
         let version = ground.table.remove(entry);
         ground.carried.release(version.carried);
     }
+}
+
+/// When the next value is forgotten.
+pub(super) fn next_end(latest: &Latest, table: &Table) -> Option<EventTime> {
+    let oldest = table.oldest(State::Version)?;
+    Some(table.get(oldest).time.ahead(latest.within))
 }
 
 fn answer(latest: &Latest, event: Event, found: Option<Known>, ground: &mut Ground<'_>) {

@@ -1,7 +1,8 @@
 //! Records of a join that are not decided yet, by event time.
 //!
 //! Rule: they come out in order of time, side, key, what they carry and amount, so that equal records in any order of
-//! arrival come out alike. A record is put away and taken out in constant time, but for sorting one second's records.
+//! arrival come out alike. Of one time the request is first and the response last, so that what lies between has its place.
+//! A record is put away and taken out in constant time, but for sorting one second's records.
 
 use std::collections::BTreeMap;
 
@@ -43,13 +44,17 @@ impl Pending {
         self.buckets.entry(bucket).or_default().push(event);
     }
 
+    /// The end of the second that has the earliest record.
+    pub(super) fn first_end(&self) -> Option<EventTime> {
+        self.buckets.first_key_value().map(|(bucket, _)| end_of(*bucket))
+    }
+
     /// The earliest records up to the watermark, in order; empty when there are none. To be called until then.
     pub(super) fn take_until(&mut self, watermark: Watermark, carried: &Carried) -> Vec<Event> {
         let Some(mut first) = self.buckets.first_entry() else {
             return Vec::new();
         };
-        let last_of_bucket = first.key().saturating_mul(BUCKET).saturating_add(BUCKET - 1);
-        let mut taken = if last_of_bucket <= watermark.0.0 {
+        let mut taken = if end_of(*first.key()) <= watermark.0 {
             first.remove()
         } else {
             let events = first.get_mut();
@@ -61,7 +66,7 @@ impl Pending {
         };
         self.len -= taken.len();
         taken.sort_unstable_by(|one, other| {
-            let by_identity = |event: &Event| (event.time, event.side, event.key);
+            let by_identity = |event: &Event| (event.time, rank(event.side), event.key);
             by_identity(one)
                 .cmp(&by_identity(other))
                 .then_with(|| carried.get(one.carried).cmp(carried.get(other.carried)))
@@ -71,12 +76,29 @@ impl Pending {
     }
 }
 
+/// The last moment of the second in which this is.
+pub(super) fn end_of_second(time: EventTime) -> EventTime {
+    end_of(time.0.div_euclid(BUCKET))
+}
+
+fn end_of(bucket: i64) -> EventTime {
+    EventTime(bucket.saturating_mul(BUCKET).saturating_add(BUCKET - 1))
+}
+
+/// Among those who ask for a value any order will do, so this is right for look-ups too.
+fn rank(side: Side) -> u16 {
+    match side {
+        Side::RESPONSE => u16::MAX,
+        Side(number) => number,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn records_come_out_by_time_then_side_whatever_came_first() {
+    fn records_come_out_by_time_the_response_last_whatever_came_first() {
         let mut carried = Carried::default();
         let mut pending = Pending::default();
         let mut push = |time, side, text: &[u8]| {
@@ -91,6 +113,7 @@ mod tests {
         for (time, side, text) in [
             (-5, 0, b"a"),
             (2_500_000, 1, b"a"),
+            (2_500_000, 2, b"a"),
             (2_500_000, 0, b"b"),
             (2_500_000, 0, b"a"),
             (1, 0, b"a"),
@@ -117,6 +140,7 @@ mod tests {
                 (1, 0, b'a'),
                 (2_500_000, 0, b'a'),
                 (2_500_000, 0, b'b'),
+                (2_500_000, 2, b'a'),
                 (2_500_000, 1, b'a')
             ]
         );

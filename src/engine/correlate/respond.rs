@@ -20,7 +20,7 @@ use super::carried::CarriedIx;
 use super::join::Ground;
 use super::journey::{self, Journey};
 use super::pending::Event;
-use super::table::{EntryIx, Known, State};
+use super::table::{EntryIx, Known, State, Table};
 use super::trail::Step;
 use crate::engine::keyed::KeyHash;
 use crate::engine::plan::{JoinedLabel, Measure, Respond, Side};
@@ -135,6 +135,16 @@ pub(super) fn expire(respond: &Respond, watermark: Watermark, ground: &mut Groun
             end(respond, entry, ground);
         }
     }
+}
+
+/// When the next key's time is over.
+pub(super) fn next_end(respond: &Respond, table: &Table) -> Option<EventTime> {
+    let oldest = [State::Open, State::Answered, State::Early].map(|state| table.oldest(state));
+    let ends = oldest
+        .into_iter()
+        .flatten()
+        .map(|entry| end_of(respond, table.get(entry)));
+    ends.min()
 }
 
 /// Requests that are open, and for how long the oldest of them has been at the watermark.

@@ -33,6 +33,9 @@ pub const OVERDRAFT: u64 = 100_000;
 /// So many records of a retired join are deleted at one seal.
 const DELETIONS: usize = 50_000;
 
+/// More than any worker lets its tasks hold.
+const AT_ONCE: usize = 1 << 40;
+
 /// What the operator can choose about the correlate stage.
 #[derive(Clone, Debug)]
 pub struct CorrelateOptions {
@@ -66,8 +69,9 @@ pub(super) struct CorrelateTask {
     sources: Sources,
     /// By join index.
     joins: Vec<JoinState>,
-    /// Definitions that this partition has ever known.
-    known: BTreeSet<DefinitionHash>,
+    /// Definitions that this partition has ever known, and up to where those that are no longer in the plan were decided:
+    /// an instance that still has them may take over before all of their state is deleted.
+    known: BTreeMap<DefinitionHash, Option<i64>>,
     retired: BTreeMap<String, u64>,
     /// Changelog keys of joins that are no longer in the plan, to be deleted.
     ended: BTreeSet<Vec<u8>>,
@@ -75,6 +79,8 @@ pub(super) struct CorrelateTask {
     sequence: u64,
     /// Something happened since the last seal.
     touched: bool,
+    /// More is to be decided than one seal can hold.
+    more: bool,
 }
 
 // === impl CorrelateStage ===
@@ -106,11 +112,12 @@ impl CorrelateStage {
                 .iter()
                 .map(|join| JoinState::new(&self.options.application, &self.plan, join))
                 .collect(),
-            known: self.plan.joins.iter().map(|join| join.definition).collect(),
+            known: self.plan.joins.iter().map(|join| (join.definition, None)).collect(),
             retired: BTreeMap::new(),
             ended: BTreeSet::new(),
             sequence: 0,
             touched: false,
+            more: false,
         }
     }
 }
@@ -137,7 +144,7 @@ impl CorrelateTask {
                 if let Some(index) = self.live(definition) {
                     coming += JoinState::check(&self.plan.joins[index], records)
                         .map_err(|error| stop(format!("cannot be read: {error}")))?;
-                } else if !self.known.contains(&definition) {
+                } else if !self.known.contains_key(&definition) {
                     return Err(Halt::Hold(format!(
                         "records of join {:016x} from {}/{}: this instance's pipelines have never had it; waiting for an \
                          instance that does (a rolling upgrade that is still under way?)",
@@ -201,10 +208,11 @@ impl CorrelateTask {
 
     /// Decides what the watermarks allow.
     fn advance(&mut self) {
+        self.more = false;
         for (join, state) in self.plan.joins.iter().zip(&mut self.joins) {
             let topics = join.topics.iter().filter_map(|topic| self.plan.topics.get(*topic));
             let watermark = self.sources.watermark_of(topics.map(|topic| topic.topic.as_str()));
-            state.advance(&self.plan, join, watermark);
+            self.more |= state.advance(&self.plan, join, watermark);
         }
     }
 
@@ -279,8 +287,12 @@ impl CorrelateTask {
         let record = record.unwrap_or_default();
         record.fill(&mut self.sources);
         self.sequence = record.sequence;
-        self.known
-            .extend(record.joins.iter().map(|join| DefinitionHash(join.definition)));
+        self.known.extend(
+            record
+                .joins
+                .iter()
+                .map(|join| (DefinitionHash(join.definition), join.decided)),
+        );
         self.retired.clone_from(&record.retired);
         let mut chunks = std::mem::take(&mut self.chunks);
         for (join, state) in self.plan.joins.iter().zip(&mut self.joins) {
@@ -348,10 +360,10 @@ impl CorrelateTask {
                 decided: state.decided().map(|decided| decided.0.0),
             })
             .collect();
-        let ended = self.known.iter().filter(|known| self.live(**known).is_none());
-        joins.extend(ended.map(|known| JoinRecord {
+        let ended = self.known.iter().filter(|(known, _)| self.live(**known).is_none());
+        joins.extend(ended.map(|(known, decided)| JoinRecord {
             definition: known.0,
-            decided: None,
+            decided: *decided,
         }));
         let mut record = PartitionRecord::new(self.next, &self.sources);
         record.joins = joins;
@@ -414,6 +426,10 @@ impl Task for CorrelateTask {
     }
 
     fn weight(&self) -> usize {
+        // What is left to decide is worth a seal at once.
+        if self.more {
+            return AT_ONCE;
+        }
         self.joins.iter().map(JoinState::weight).sum()
     }
 
@@ -431,10 +447,11 @@ impl Task for CorrelateTask {
             state.write(join, &mut self.sequence, &mut changelog);
         }
         for _ in 0..DELETIONS {
-            let Some(key) = self.ended.pop_first() else { break };
+            // From the last one on: records that wait must not outlive what they wait for.
+            let Some(key) = self.ended.pop_last() else { break };
             changelog.push((key, None));
         }
-        self.touched = !self.ended.is_empty();
+        self.touched = self.more || !self.ended.is_empty();
         changelog.push((
             changelog::partition_key(),
             Some(self.partition_record().encode_to_vec()),

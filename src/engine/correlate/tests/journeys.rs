@@ -398,3 +398,70 @@ fn exemplars(output: &Output) -> Vec<crate::engine::codec::Exemplar> {
         })
         .collect()
 }
+
+#[test]
+fn a_watermark_that_jumps_is_followed_in_seals_of_bounded_size_with_the_same_result() {
+    const JUMP: i64 = 1_000_000;
+    let request = |id: u64| -> Record<'_> { (NORMALIZED, 1 + id as i64 % 100, id, &["inquiry", ""]) };
+    let records: Vec<Record<'_>> = (0..40_000).map(request).collect();
+    let plan = traced(ALL);
+    let sorted = |outbox: &[Vec<u8>]| {
+        let mut spans: Vec<Vec<u8>> = spans_of(outbox).iter().map(Message::encode_to_vec).collect();
+        spans.sort_unstable();
+        spans
+    };
+    let mut calm = open(&plan, FRESH, &[]);
+    let mut expected = after(&mut calm, &records, 0).outbox;
+    for until in (1..400).chain([JUMP]) {
+        expected.extend(after(&mut calm, &[], until).outbox);
+    }
+    assert_eq!(spans_of(&expected).len(), 2 * records.len(), "nobody answers");
+
+    let mut task = open(&plan, FRESH, &[]);
+    let (mut offset, mut changelog, mut outbox) = (1, Vec::new(), Vec::new());
+    let mut output = after(&mut task, &records, JUMP);
+    let mut seals = 1;
+    loop {
+        let bytes: usize = output.outbox.iter().map(Vec::len).sum();
+        assert!(bytes < 6 << 20, "seal {seals} has {bytes} bytes");
+        outbox.extend(output.outbox);
+        changelog.extend(output.changelog);
+        compact(&mut changelog);
+        if task.weight() < 1 << 30 {
+            break;
+        }
+        seals += 1;
+        output = if seals % 2 == 0 {
+            task.seal().expect("there is more")
+        } else {
+            // It dies between two of them, and goes on with the next pack.
+            let at = Open::Resumed {
+                offset,
+                metadata: "",
+                topic_id: [0; 16],
+            };
+            task = open(&plan, at, &changelog);
+            offset += 1;
+            after(&mut task, &[], JUMP)
+        };
+    }
+    assert!(seals > 2, "{seals}");
+    assert_eq!(sorted(&outbox), sorted(&expected));
+    assert_eq!(task.join(0).entries(), 0);
+}
+
+#[test]
+fn a_step_at_the_very_time_of_the_response_is_part_of_the_journey() {
+    let mut task = fresh(ALL);
+    let records: [Record<'_>; 4] = [
+        (RESPONSES, 3, 1, &["", ""]),
+        (TICKETS, 3, 1, &["77"]),
+        (TICKETS, 1, 1, &["76"]),
+        (NORMALIZED, 1, 1, &["inquiry", ""]),
+    ];
+    assert_eq!(
+        spans(&after(&mut task, &records, 20)).len(),
+        5,
+        "a root and four children"
+    );
+}
