@@ -369,3 +369,33 @@ fn a_partition_that_waits_is_given_away_and_taken_over_like_any_other() {
     world.start();
     world.run();
 }
+
+#[test]
+fn a_source_whose_event_times_stand_still_keeps_nobody_waiting() {
+    let mut world = World::new(2, 1_000_000);
+    let mut seen = Seen::default();
+    let minutes = 20;
+    // Records all the time, to all partitions; those of one have no time worth the name.
+    for id in 0..minutes * 60 * 2 {
+        let at = world.clock.now().0;
+        for (topic, partition) in [("requests", 0), ("requests", 1), ("responses", 0)] {
+            world.write(topic, partition, std::iter::once((id, at)));
+        }
+        world.write("responses", 1, std::iter::once((id, 0)));
+        for _ in 0..5 {
+            world.round(&mut seen);
+        }
+    }
+    let marks: BTreeMap<_, _> = (0..2).flat_map(|process| world.marks(process)).collect();
+    assert_eq!(marks.len(), 4, "{marks:?}");
+    let ago = world.clock.now().0 - 90 * SECOND;
+    for (partition, mark) in &marks {
+        assert!(*mark >= Some(ago), "{partition:?} stands still: {marks:?}, {seen:?}");
+    }
+    let numbers = |process: &Process| {
+        let numbers = process.stats.lock();
+        numbers.workers["tap-0"].waiting.values().sum::<u64>()
+    };
+    let waiting: u64 = world.processes.iter().map(numbers).sum();
+    assert_eq!(waiting, 0, "{seen:?}");
+}

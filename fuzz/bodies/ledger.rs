@@ -68,7 +68,8 @@ fn of_bytes(bytes: &[u8]) -> Ledger {
         started: WallTime(next() as i64),
         max_time: (bits & 1 == 1).then_some(EventTime(next() as i64)),
         delay: Span::micros(next() as i64),
-        counts: std::array::from_fn(|_| next()),
-        stated: next() as u32,
+        // As many offsets as a log has.
+        counts: std::array::from_fn(|_| next() >> 1),
+        stated: next(),
     }
 }

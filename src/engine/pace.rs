@@ -2,12 +2,15 @@
 //!
 //! Rule: a record of a join cannot be decided before the slowest of the join's sources has come as far. So a partition of a
 //! joined topic waits while its watermark is more than [`FAR`] ahead of the slowest; where a task of the join is filling up
-//! ([`Pressure`]), while it is more than [`NEAR`] ahead. It goes on at half of that.
+//! ([`Pressure`]), while it is more than [`NEAR`] ahead. It goes on at half of that. By [`FAR`] only that lead counts which
+//! the settings of the other do not explain: by its own `out_of_order` and `idle_after` a source is behind for good, and
+//! nobody waits for that alone. A join that is full has no room for it: there the whole lead counts.
 //!
 //! Why nothing can wait for ever: whoever waits is ahead of another source of the same join, and that one, if it waits too,
-//! is ahead of a third. The last of them waits for nobody. It is read, or it is idle or held and its watermark follows the
-//! clock; either way it catches up. So a source that fills a join with open requests is never stopped while it is the
-//! slowest: then only its own time can end them.
+//! is ahead of a third; what settings explain only makes a lead smaller. The last of them waits for nobody. It is read and
+//! its records move its watermark, or it is idle or held and its watermark follows the clock; either way it catches up. So a
+//! source that fills a join with open requests is never stopped while it is the slowest: then only its own time can end
+//! them.
 //!
 //! Edges:
 //! - how far others are is known from what they committed and from what this process knows; the newer one counts, since a
@@ -20,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::correlate::Pressure;
-use super::plan::{Join, Plan};
+use super::plan::{Join, Plan, Timing};
 use super::tap::ledger::Ledger;
 use super::task::{PartitionCounts, Runner, Wait};
 use super::time::{Span, Watermark};
@@ -91,35 +94,53 @@ impl Pace {
         for runner in runners {
             self.see(runner.topic, runner.partition, runner.watermark);
         }
-        let slowest: Vec<Option<Watermark>> = self.plan.joins.iter().map(|join| self.slowest(join, counts)).collect();
+        let slowest = self.slowest(counts);
         let full = self.full();
         let wait = |runner: &Runner<'_>| {
             let index = self.plan.topics.iter().position(|known| known.topic == runner.topic)?;
             let mark = runner.watermark?;
             let of_join = |(at, join): (usize, &Join)| {
-                let lead = mark.0.0.saturating_sub(slowest[at]?.0.0);
                 let is_full = full.contains(&at);
                 let most = if is_full { NEAR } else { FAR };
                 let most = most.as_micros() / if runner.waits { 2 } else { 1 };
+                let is_ahead = |other: &usize| {
+                    let slowest = slowest.get(other)?;
+                    let explained = if is_full { 0 } else { self.explained(index, *other) };
+                    let lead = mark.0.0.saturating_sub(slowest.0.0).saturating_sub(explained);
+                    Some(lead > most)
+                };
                 let joined = join.topics.contains(&index);
-                (joined && lead > most).then_some(if is_full { Wait::Full } else { Wait::Ahead })
+                let waits = joined && join.topics.iter().filter_map(is_ahead).any(|ahead| ahead);
+                waits.then_some(if is_full { Wait::Full } else { Wait::Ahead })
             };
             self.plan.joins.iter().enumerate().filter_map(of_join).max()
         };
         runners.iter().map(wait).collect()
     }
 
-    /// The lowest watermark of the partitions that have one.
-    fn slowest(&self, join: &Join, counts: &PartitionCounts) -> Option<Watermark> {
-        let exists = |topic: usize, partition: u32| {
-            let topic = self.plan.topics.get(topic)?;
-            (partition < *counts.get(&topic.topic)?).then_some(())
-        };
-        let of_join = self
-            .marks
-            .iter()
-            .filter(|((topic, partition), _)| join.topics.contains(topic) && exists(*topic, *partition).is_some());
-        of_join.map(|(_, mark)| *mark).min()
+    /// How far a topic's settings alone put its watermark behind that of another, which has read as far, in microseconds.
+    fn explained(&self, ahead: usize, behind: usize) -> i64 {
+        let timing = |topic: usize| &self.plan.topics[topic].timing;
+        let Timing {
+            out_of_order,
+            idle_after,
+            ..
+        } = timing(behind);
+        let behind = out_of_order.as_micros().saturating_add(idle_after.as_micros());
+        behind.saturating_sub(timing(ahead).out_of_order.as_micros()).max(0)
+    }
+
+    /// The lowest watermark of each topic's partitions that have one, by index into [`Plan::topics`].
+    fn slowest(&self, counts: &PartitionCounts) -> BTreeMap<usize, Watermark> {
+        let mut slowest = BTreeMap::new();
+        for ((topic, partition), mark) in &self.marks {
+            let count = counts.get(&self.plan.topics[*topic].topic);
+            if count.is_some_and(|count| partition < count) {
+                let known = slowest.entry(*topic).or_insert(*mark);
+                *known = (*known).min(*mark);
+            }
+        }
+        slowest
     }
 
     /// Joins that fill a task, as indices into [`Plan::joins`].

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::log::TopicPartition;
 use crate::engine::task::{Halt, Input, Record, Task, Wait};
-use crate::engine::time::WallTime;
+use crate::engine::time::{Span, WallTime, Watermark};
 
 /// A partition of ours.
 pub struct Owned {
@@ -21,8 +21,10 @@ pub struct Owned {
     pub committed: Option<i64>,
     /// The step in which the task was told the time last.
     pub told_in_step: u64,
-    /// When the last record came; the log's end is asked for only where it is quiet.
+    /// When the last record came. The log's end is asked for only where it is quiet, and where the watermark stands still.
     pub last_record: WallTime,
+    /// The task's watermark when that was decided last.
+    pub mark: Option<Watermark>,
     /// Running, and not read: it has to wait for others.
     pub waits: Option<Wait>,
 }
@@ -63,6 +65,7 @@ impl Owned {
             committed: None,
             told_in_step: 0,
             last_record: WallTime(0),
+            mark: None,
             waits: None,
         }
     }
@@ -81,6 +84,13 @@ impl Owned {
             Some(task) if before.is_some() != wait.is_some() => task.accept(Input::Waiting(wait.is_some())),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the log's end is to be asked for, `every` so often: no record came since, or none moved the watermark.
+    pub fn is_quiet(&mut self, now: WallTime, every: Span) -> bool {
+        let mark = self.task.as_ref().and_then(|task| task.watermark());
+        let stands = std::mem::replace(&mut self.mark, mark) == mark;
+        self.phase == Phase::Running && (stands || now >= self.last_record.ahead(every))
     }
 
     pub fn is(&self, topic: &str, partition: u32) -> bool {

@@ -46,7 +46,7 @@ pub struct WorkerOptions {
     pub seal_every: Span,
     /// Seal earlier when the tasks hold more than this.
     pub seal_bytes: usize,
-    /// Ask for log ends of quiet partitions (taps need them for idle watermarks).
+    /// Ask for log ends of partitions that are quiet or whose watermark stands still (taps need them for idle watermarks).
     pub sample_ends: bool,
     /// The input is our own repartition topic, and is deleted behind the commits. Never for topics of others.
     pub trim_input: bool,
@@ -314,13 +314,11 @@ impl Worker {
         }
         if now >= self.ends_at.ahead(ENDS_EVERY) {
             self.ends_at = now;
-            let quiet = |owned: &&Owned| owned.phase == Phase::Running && now >= owned.last_record.ahead(ENDS_EVERY);
-            let quiet: Vec<TopicPartition> = self
+            let quiet = self
                 .owned
-                .iter()
-                .filter(quiet)
-                .map(|owned| owned.partition.clone())
-                .collect();
+                .iter_mut()
+                .filter_map(|owned| owned.is_quiet(now, ENDS_EVERY).then(|| owned.partition.clone()));
+            let quiet: Vec<TopicPartition> = quiet.collect();
             if !quiet.is_empty() {
                 self.log.sample_log_ends(&quiet);
             }

@@ -9,14 +9,19 @@ const MINUTE: i64 = 60;
 /// 2026-11-22T14:00:00Z.
 const T0: i64 = 1_795_356_000;
 
-/// Topics a to d; a and b are joined, and b and c. Nothing joins d.
+/// Topics a to d; a and b are joined, and b and c. Nothing joins d. Their settings explain nothing.
 fn pace() -> Pace {
-    let topic = |name: &str| TopicPlan {
+    pace_with([(5, 0); 4])
+}
+
+/// With these `out_of_order` and `idle_after` in seconds.
+fn pace_with(settings: [(i64, i64); 4]) -> Pace {
+    let topic = |(name, (out_of_order, idle_after)): (&str, (i64, i64))| TopicPlan {
         topic: name.into(),
         timing: Timing {
             from: TimeFrom::Record,
-            out_of_order: Span::seconds(5),
-            idle_after: Span::seconds(5),
+            out_of_order: Span::seconds(out_of_order),
+            idle_after: Span::seconds(idle_after),
             max_hold: Span::seconds(60),
             max_ahead: Span::seconds(300),
         },
@@ -36,7 +41,7 @@ fn pace() -> Pace {
         }),
     };
     Pace::new(Arc::new(Plan {
-        topics: ["a", "b", "c", "d"].map(topic).into(),
+        topics: ["a", "b", "c", "d"].into_iter().zip(settings).map(topic).collect(),
         joins: vec![join(1, &[0, 1]), join(2, &[1, 2])],
         ..Plan::default()
     }))
@@ -136,6 +141,43 @@ fn what_others_have_committed_is_waited_for() {
 }
 
 #[test]
+fn an_idle_partition_of_another_process_is_as_far_as_the_clock_whatever_year_its_records_are_of() {
+    let mut pace = pace();
+    let mut ledger = Ledger {
+        max_time: Some(EventTime(-62_135_596_800 * 1_000_000)),
+        ..Ledger::default()
+    };
+    ledger.reach(mark(0));
+    pace.hear("b", 1, &ledger.encode());
+    assert_eq!(waits(&mut pace, &[("a", MINUTE)]), [None]);
+    assert_eq!(waits(&mut pace, &[("a", 11 * MINUTE)]), [Some(Wait::Ahead)]);
+}
+
+#[test]
+fn nobody_waits_for_what_settings_alone_put_behind() {
+    let hour = 60 * MINUTE;
+    // All at the live end: a is five seconds behind it, b an hour by `out_of_order`, c as much by `idle_after`.
+    let settings = [(5, 5), (hour, 5), (5, hour), (5, 5)];
+    let mut live = pace_with(settings);
+    let all = [("a", -5), ("b", -hour), ("c", -hour - 5)];
+    assert_eq!(waits(&mut live, &all), [None, None, None]);
+    let idle = [("a", -5), ("b", -hour - 5), ("c", -5)];
+    assert_eq!(waits(&mut pace_with(settings), &idle), [None, None, None], "b is idle");
+    let idle = [("b", -5), ("c", -hour - 5)];
+    assert_eq!(waits(&mut pace_with([(5, 5); 4]), &idle)[0], Some(Wait::Ahead));
+    let patient = [(5, 5), (5, 5), (5, hour), (5, 5)];
+    assert_eq!(waits(&mut pace_with(patient), &idle)[0], None, "c is idle");
+    // Ten minutes more than that is no setting.
+    let mut pace = pace_with(settings);
+    let more = 10 * MINUTE + 1;
+    let all = [("a", more), ("b", -hour), ("c", -hour)];
+    assert_eq!(waits(&mut pace, &all), [Some(Wait::Ahead), None, None]);
+    // A join without room waits for everybody: b and c are both an hour behind, and nothing of a is decided.
+    pace.hear("app-correlate-repartition", 3, &pressure(800, [800, 0]));
+    assert_eq!(waits(&mut pace, &[("a", 0)]), [Some(Wait::Full)]);
+}
+
+#[test]
 fn what_another_worker_of_the_process_reads_is_waited_for() {
     let mut pace = pace();
     pace.see("b", 1, mark(0));
@@ -197,7 +239,8 @@ fn somebody_always_goes_on() {
     let mut numbers = (1_u64..).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32);
     let mut below = |most: u64| numbers.next().map_or(0, |number| number % most);
     for _ in 0..2_000 {
-        let mut pace = pace();
+        let mut setting = || (below(2) * below(3_600)) as i64;
+        let mut pace = pace_with([(); 4].map(|()| (setting(), setting())));
         if below(2) == 0 {
             pace.hear("repartition", 0, &pressure(80, [below(80), 80]));
         }

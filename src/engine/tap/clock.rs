@@ -2,14 +2,16 @@
 //!
 //! Rule: the watermark is the highest event time minus `out_of_order`, and never goes back. Two statements move it without
 //! records:
-//! - idle: records have not moved it for `idle_after`, and the partition was read to a log end that was sampled at `s`,
-//!   after the last record was taken: it becomes `s - out_of_order - idle_after - delay`, where delay is the largest
-//!   recent time from event to arrival, a minute at most;
+//! - idle: records have not moved it for `idle_after`, and the partition was read to a log end that was sampled at `s`: it
+//!   becomes `s - out_of_order - idle_after - delay`, where delay is the largest recent time from event to arrival, a
+//!   minute at most;
 //! - held: for `max_hold` the position has not moved and has not reached a fresh log end (a hanging transaction, a leader
 //!   away): it becomes `now - max_hold`, and a person is told.
 //!
 //! Edges:
 //! - a partition that never had a record, read to its end, is idle like any other;
+//! - so is one whose records go on and do not move it: their event times stand still, or they are quarantined;
+//! - where the end keeps ahead of the position, the first sampled one is remembered until it is reached;
 //! - reading a long backlog is not being held: the position moves;
 //! - a pause of the whole process is not being held either: no tick adds more than a quarter of `max_hold`;
 //! - nor is waiting for other sources: the runtime has stopped reading, and what lies ahead keeps its time;
@@ -32,12 +34,14 @@ pub(super) struct Clock {
     stated: Option<EventTime>,
     /// When records moved the watermark last, or when the task opened.
     moved_at: Option<WallTime>,
-    /// When the last record was taken.
-    record_at: Option<WallTime>,
     /// The next offset to read.
     next: i64,
     /// The last log end that was told, and when it was sampled.
     end: Option<(i64, WallTime)>,
+    /// A log end that was told and is not reached, and when it was sampled.
+    ahead: Option<(i64, WallTime)>,
+    /// Everything that the log had by then was read.
+    read_to: Option<WallTime>,
     /// For how long the position has been stuck.
     stuck_for: Span,
     held: bool,
@@ -64,9 +68,10 @@ impl Clock {
             max_time,
             stated: None,
             moved_at: None,
-            record_at: None,
             next,
             end: None,
+            ahead: None,
+            read_to: None,
             stuck_for: Span::ZERO,
             held: false,
             waiting: false,
@@ -130,12 +135,6 @@ impl Clock {
         }
     }
 
-    /// Any record was taken.
-    #[inline]
-    pub(super) fn taken(&mut self) {
-        self.record_at = self.now;
-    }
-
     pub(super) fn log_end(&mut self, end: i64, sampled_at: WallTime) {
         if self.end.is_none_or(|(_, earlier)| earlier <= sampled_at) {
             self.end = Some((end, sampled_at));
@@ -143,7 +142,19 @@ impl Clock {
                 self.release();
             }
         }
+        self.reach();
+        // A lower one, too: a log may be cut.
+        if self.ahead.is_none_or(|(ahead, _)| end <= ahead) {
+            self.ahead = Some((end, sampled_at));
+        }
         self.state();
+    }
+
+    /// Notes that the remembered end is reached.
+    fn reach(&mut self) {
+        if let Some((_, sampled_at)) = self.ahead.take_if(|(end, _)| self.next >= *end) {
+            self.read_to = self.read_to.max(Some(sampled_at));
+        }
     }
 
     pub(super) fn time(&mut self, now: WallTime) {
@@ -184,12 +195,10 @@ impl Clock {
             max_hold,
             ..
         } = self.timing;
+        self.reach();
         let quiet = self.moved_at.is_some_and(|moved| now.since(moved) >= idle_after);
-        if let (true, Some((end, sampled_at))) = (quiet, self.end)
-            && self.next >= end
-            && self.record_at.is_none_or(|record| sampled_at > record)
-        {
-            let idle = sampled_at
+        if let (true, Some(read_to)) = (quiet, self.read_to) {
+            let idle = read_to
                 .as_event()
                 .back(out_of_order)
                 .back(idle_after)
@@ -245,7 +254,6 @@ mod tests {
 
     fn record(clock: &mut Clock, event: i64, arrival: i64) {
         clock.record(wall(event).as_event(), Some(wall(arrival)));
-        clock.taken();
         clock.move_to(clock.next + 1);
     }
 
@@ -275,21 +283,63 @@ mod tests {
     }
 
     #[test]
-    fn a_log_end_that_is_beyond_the_position_or_older_than_the_last_record_says_nothing() {
+    fn a_log_end_that_is_beyond_the_position_says_nothing_until_it_is_reached() {
         let mut clock = clock(0);
         clock.time(wall(0));
         record(&mut clock, 0, 0);
-        clock.log_end(2, wall(20));
+        clock.log_end(3, wall(20));
         clock.time(wall(20));
         assert_eq!(mark(&clock), Some(-5));
         clock.time(wall(30));
-        record(&mut clock, -100, 30);
+        record(&mut clock, -1, 1);
         clock.time(wall(31));
+        assert_eq!(mark(&clock), Some(-5), "another one was there by then");
+        record(&mut clock, -2, 1);
+        clock.time(wall(32));
         assert_eq!(
             mark(&clock),
-            Some(-5),
-            "the end was sampled before the record was taken"
+            Some(20 - 5 - 5 - 3),
+            "when the end was sampled counts, not when it was reached"
         );
+    }
+
+    #[test]
+    fn records_whose_times_stand_still_do_not_hold_the_watermark() {
+        let mut clock = clock(0);
+        for second in 0..100 {
+            clock.time(wall(second));
+            record(&mut clock, -1_000_000, second);
+            record(&mut clock, -1_000_000, second);
+            clock.log_end(clock.next, wall(second));
+            let idle = (second >= 5).then_some(second - 5 - 5 - 60);
+            assert_eq!(mark(&clock), Some(idle.unwrap_or(-1_000_005)));
+        }
+    }
+
+    #[test]
+    fn nor_do_they_where_the_end_keeps_ahead() {
+        let mut clock = clock(0);
+        for second in 0..100 {
+            clock.time(wall(second));
+            record(&mut clock, -1_000_000, second);
+            // Always ten records, which are ten seconds.
+            clock.log_end(clock.next + 10, wall(second));
+        }
+        let behind = 99 - 5 - 5 - 60 - mark(&clock).expect("it has spoken");
+        assert!((10..=20).contains(&behind), "{behind}");
+    }
+
+    #[test]
+    fn records_that_move_the_watermark_are_not_overtaken_by_the_clock() {
+        let mut clock = clock(0);
+        for second in 0..1_000 {
+            clock.time(wall(second));
+            // Of an hour ago, in an order of their own, and nothing lies behind them.
+            record(&mut clock, second - 3_600, second);
+            record(&mut clock, second - 3_604, second);
+            clock.log_end(clock.next, wall(second));
+            assert_eq!(mark(&clock), Some(second - 3_605));
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! up to `next - start`, always. The ledger travels in the metadata of the offset commit, atomic with the offset.
 //!
 //! Edges:
-//! - the text stays under 200 bytes whatever the counts are; brokers take 4096 by default;
+//! - the text stays under 200 bytes whatever the counts of a log are, whose offsets are below 2^63; brokers take 4096 by
+//!   default;
 //! - a commit whose metadata is empty or of another program is not ours: [`LedgerError::Foreign`];
 //! - a reset that an operator accepted starts a new epoch with counts of zero.
 
@@ -56,7 +57,7 @@ pub struct Ledger {
     pub counts: [u64; 7],
     /// By how many whole seconds the watermark is ahead of `max_time`, or of 1970 where there is none: what the partition
     /// has stated without records. For those who wait for it; zero where it is not ahead.
-    pub stated: u32,
+    pub stated: u64,
 }
 
 /// Metadata that is no ledger.
@@ -72,6 +73,8 @@ pub enum LedgerError {
 
 /// Precedes the encoded ledger and names its format.
 const PREFIX: &str = "sg1:";
+/// In microseconds.
+const SECOND: u64 = 1_000_000;
 
 // === impl Outcome ===
 
@@ -125,15 +128,16 @@ impl Ledger {
     /// Notes how far the partition is.
     pub fn reach(&mut self, watermark: Option<Watermark>) {
         let base = self.max_time.unwrap_or_default();
-        let ahead = watermark.map_or(0, |mark| mark.0.0.saturating_sub(base.0) / 1_000_000);
-        self.stated = u32::try_from(ahead.max(0)).unwrap_or(u32::MAX);
+        let ahead = watermark.filter(|mark| mark.0 > base);
+        self.stated = ahead.map_or(0, |mark| mark.0.0.abs_diff(base.0) / SECOND);
     }
 
     /// How far the partition was, at least: whole seconds where it was stated without records.
     pub fn watermark(&self, out_of_order: Span) -> Option<Watermark> {
         let by_records = self.max_time.map(|time| time.back(out_of_order));
         let base = self.max_time.unwrap_or_default();
-        let stated = (self.stated > 0).then(|| base.ahead(Span::seconds(self.stated.into())));
+        let ahead = || base.0.saturating_add_unsigned(self.stated.saturating_mul(SECOND));
+        let stated = (self.stated > 0).then(|| EventTime(ahead()));
         by_records.max(stated).map(Watermark)
     }
 
@@ -153,7 +157,7 @@ impl Ledger {
         for count in self.counts {
             push(&mut bytes, count);
         }
-        push(&mut bytes, self.stated.into());
+        push(&mut bytes, self.stated);
         bytes.extend_from_slice(&checksum(&bytes));
         let mut text = String::with_capacity(PREFIX.len() + bytes.len() * 4 / 3 + 1);
         text.push_str(PREFIX);
@@ -203,7 +207,7 @@ impl Ledger {
         }
         // Not there in what the first builds wrote.
         if !body.is_empty() {
-            ledger.stated = u32::try_from(pull(&mut body)?).ok()?;
+            ledger.stated = pull(&mut body)?;
         }
         body.is_empty().then_some(ledger)
     }
@@ -234,6 +238,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// As many offsets as a log has.
+    const MOST: u64 = i64::MAX as u64;
+
     fn ledgers() -> impl Strategy<Value = Ledger> {
         (
             any::<u32>(),
@@ -243,8 +250,8 @@ mod tests {
             any::<u32>(),
             any::<Option<i64>>(),
             0..=i64::MAX,
-            any::<[u64; 7]>(),
-            any::<u32>(),
+            prop::array::uniform7(0..=MOST),
+            any::<u64>(),
         )
             .prop_map(
                 |(epoch, start, topic_id, started, partitions, max_time, delay, counts, stated)| Ledger {
@@ -290,6 +297,45 @@ mod tests {
     }
 
     #[test]
+    fn it_says_how_far_an_idle_partition_is_whose_records_are_of_any_year() {
+        let now = EventTime(1_795_356_000 * 1_000_000);
+        let year_one = EventTime(-62_135_596_800 * 1_000_000);
+        for max_time in [year_one, EventTime(i64::MIN), EventTime(-1)] {
+            let mut ledger = Ledger {
+                max_time: Some(max_time),
+                ..Ledger::default()
+            };
+            ledger.reach(Some(Watermark(now)));
+            let read = Ledger::decode(&ledger.encode()).expect("it is ours");
+            let mark = read.watermark(Span::seconds(5)).expect("it has spoken");
+            assert!(
+                mark.0 <= now && mark.0.ahead(Span::seconds(1)) > now,
+                "{mark:?} after {max_time:?}"
+            );
+        }
+        let damaged = Ledger {
+            stated: u64::MAX,
+            ..Ledger::default()
+        };
+        assert_eq!(damaged.watermark(Span::ZERO), Some(Watermark(EventTime(i64::MAX))));
+    }
+
+    #[test]
+    fn a_ledger_of_the_first_builds_has_nothing_stated() {
+        let ledger = Ledger {
+            start: 5,
+            ..Ledger::default()
+        };
+        let text = ledger.encode();
+        let bytes = URL_SAFE_NO_PAD.decode(&text[PREFIX.len()..]).expect("ours");
+        let mut body = bytes[..bytes.len() - 5].to_vec();
+        body.extend_from_slice(&checksum(&body));
+        let old = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(body));
+        assert_ne!(old, text);
+        assert_eq!(Ledger::decode(&old), Ok(ledger));
+    }
+
+    #[test]
     fn metadata_of_others_is_not_a_ledger() {
         assert_eq!(Ledger::decode(""), Err(LedgerError::Foreign));
         assert_eq!(Ledger::decode("checkpoint 12"), Err(LedgerError::Foreign));
@@ -331,8 +377,8 @@ mod tests {
             partitions: u32::MAX,
             max_time: Some(EventTime(i64::MIN)),
             delay: Span::micros(i64::MAX),
-            counts: [u64::MAX; 7],
-            stated: u32::MAX,
+            counts: [MOST; 7],
+            stated: u64::MAX,
         };
         assert!(ledger.encode().len() < 200, "{}", ledger.encode().len());
         assert_eq!(Ledger::decode(&ledger.encode()), Ok(ledger));

@@ -245,7 +245,6 @@ impl TapTask {
                 self.pass(refusal.outcome, record.offset + 1);
             }
         }
-        self.clock.taken();
         Ok(())
     }
 
