@@ -441,7 +441,7 @@ fn joined_totals_and_traces_are_exact_when_workers_are_killed() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match number("STREAMGAUGE_SIM_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("STREAMGAUGE_SIM_SEEDS").unwrap_or(20),
+        None => 0..number("STREAMGAUGE_SIM_SEEDS").unwrap_or(100),
     };
     let (mut records, mut kills) = (0, 0);
     for seed in seeds.clone() {

@@ -80,7 +80,7 @@ fn converse(events: &[&Said], steps: &[i64], found: &mut Found) {
             continue;
         };
         let request = if first.topic == NORMALIZED {
-            let steps = steps.iter().filter(|step| (first.time..other.time).contains(step));
+            let steps = steps.iter().filter(|step| (first.time..=other.time).contains(step));
             found.1.push((first.time, other.time, 2 + steps.count()));
             found.add(
                 RESPONSE_TIME,
