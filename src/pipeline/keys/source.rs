@@ -132,7 +132,7 @@ const IDLE_AFTER: Key = Key {
     name: "idle_after",
     shape: SOME_TIME_TO_AN_HOUR,
     needed: Needed::Otherwise("5s"),
-    about: "A partition that has been quiet at its end for so long no longer holds windows open.",
+    about: "A partition that has been read to its end, and brought nothing newer by event time for so long, no longer holds windows open.",
     example: "5s",
 };
 const MAX_HOLD: Key = Key {
