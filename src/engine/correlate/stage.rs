@@ -172,8 +172,13 @@ impl CorrelateTask {
         }
         self.touched = true;
         self.advance();
+        let at_most = most.saturating_mul(2).saturating_add(OVERDRAFT);
+        // A held partition is not sealed: what can be decided is, step by step, until there is room.
+        while self.more && self.entries() >= at_most {
+            self.advance();
+        }
         let entries = self.entries();
-        if entries < most.saturating_mul(2).saturating_add(OVERDRAFT) {
+        if entries < at_most {
             return Ok(());
         }
         Err(Halt::Hold(format!(

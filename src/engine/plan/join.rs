@@ -120,7 +120,8 @@ pub enum JoinedLabel {
     },
 }
 
-/// Which part a record plays in a join. At one event time lower sides come first.
+/// Which part a record plays in a join. At one event time lower sides come first, but for the response of a [`Respond`],
+/// which comes last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Side(pub u16);
 
