@@ -335,6 +335,12 @@ impl Worker {
                 return self.passing(error, now);
             }
         };
+        // What lies between stages is deleted only when it is committed: somebody else has done both, and a member that was
+        // away for long has not heard yet that the partition is not its own.
+        if self.owned[index].next < start && self.options.trim_input && self.has_moved(index, now)? {
+            self.owned[index].reopen();
+            return Ok(());
+        }
         let owned = &mut self.owned[index];
         if owned.next < start {
             if let Some(task) = owned.task.as_mut() {
