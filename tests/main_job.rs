@@ -44,6 +44,7 @@ fn totals_are_exact_whatever_is_killed() {
         Event::Pause,
         Event::Collector,
         Event::Broker,
+        Event::Outage,
     ]);
     run(
         seed(1),
@@ -76,7 +77,7 @@ fn totals_are_exact_with_other_seeds_too() {
 #[test]
 fn totals_are_exact_also_without_names() {
     let _turn = my_turn();
-    let events = vec![Event::Kill, Event::Pause, Event::Broker, Event::Stop];
+    let events = vec![Event::Kill, Event::Pause, Event::Broker, Event::Outage, Event::Stop];
     run(
         seed(30),
         Plan {
@@ -127,7 +128,7 @@ fn run(seed: u64, plan: Plan) {
         traffic.meant,
         "the oracle reads what the simulator meant"
     );
-    settle(&expected, &mut system.collector);
+    settle(&expected, &mut system);
     eprintln!("{:6.1} s: totals are there", began.elapsed().as_secs_f64());
     for instance in &mut system.instances {
         instance.process().must_live();
@@ -173,18 +174,23 @@ fn run(seed: u64, plan: Plan) {
 }
 
 /// Waits until the collector has exactly what the oracle says.
-fn settle(expected: &Expected, collector: &mut Collector) {
+fn settle(expected: &Expected, system: &mut System) {
+    let began = Instant::now();
     eventually("the totals", SETTLE_LIMIT, || {
-        let mut differences = expected.differences(collector.points());
+        let mut differences = expected.differences(system.collector.points());
         if differences.is_empty() {
-            differences = expected.joined.differences(collector.spans());
+            differences = expected.joined.differences(system.collector.spans());
         }
         if differences.is_empty() {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(400));
+        let standing = match began.elapsed() > SETTLE_LIMIT {
+            true => system.standing(),
+            false => String::new(),
+        };
         Err(format!(
-            "{} differences:\n{}",
+            "{} differences:\n{}\n{standing}",
             differences.len(),
             differences.join("\n")
         ))
@@ -260,7 +266,7 @@ fn catching_up_on_partitions_an_hour_apart_loses_nothing_and_closes_no_window_ea
         std::thread::sleep(Duration::from_millis(random.between(700, 2_500)));
         system.suffer(Event::KillTwice, &mut random);
     }
-    settle(&expected, &mut system.collector);
+    settle(&expected, &mut system);
     system.stop();
     let points = system.collector.points();
     assert_eq!(
@@ -302,7 +308,7 @@ fn the_last_window_of_a_quiet_topic_is_shown_in_time() {
     let limit = Duration::from_secs(5 + 5 + 2 + 10 + 3);
     eprintln!("the last window was shown {took:?} after the last record");
     assert!(took <= limit, "the last window took {took:?}, more than {limit:?}");
-    settle(&expected, &mut system.collector);
+    settle(&expected, &mut system);
     let took = quiet_since.elapsed();
     eprintln!("the last message without an answer was shown {took:?} after the last record");
     let limit = limit + Duration::from_micros(TERMS.within.unsigned_abs());

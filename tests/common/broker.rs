@@ -4,6 +4,7 @@
 //! and data stay the same over `kill` and `resume`.
 //!
 //! Edges:
+//! - the first broker is the controller too; a second one joins it, and can be killed without the whole cluster;
 //! - it has a PLAINTEXT listener in any case: for the test itself, and for what the broker says to itself;
 //! - the jars are in the folder that `STREAMGAUGE_TEST_KAFKA_LIBS` names; `tests/run` sets it.
 
@@ -22,12 +23,16 @@ use super::{eventually, folder, free_port};
 /// How long a broker may take to answer after its start.
 const START: Duration = Duration::from_secs(60);
 
-/// One broker and controller in one process.
+/// One broker: a controller in the same process, or a member of another one's cluster.
 pub struct Broker {
     /// Declared before the folder: ends first.
     process: Option<Process>,
     folder: tempfile::TempDir,
     port: u16,
+    controller: u16,
+    cluster_id: String,
+    /// 1 for the first.
+    node: usize,
 }
 
 /// What makes one broker another.
@@ -44,10 +49,19 @@ pub struct BrokerOptions {
 // === impl Broker ===
 
 impl Broker {
-    /// A fresh broker that answers.
+    /// A fresh broker that answers, and its own controller.
     pub fn start(options: &BrokerOptions) -> Self {
+        Self::fresh(options, 1, free_port(), cluster_id())
+    }
+
+    /// A second broker of this one's cluster.
+    pub fn joined_by(&self, options: &BrokerOptions) -> Self {
+        Self::fresh(options, self.node + 1, self.controller, self.cluster_id.clone())
+    }
+
+    fn fresh(options: &BrokerOptions, node: usize, controller: u16, cluster_id: String) -> Self {
         let folder = folder();
-        let (port, controller) = (free_port(), free_port());
+        let port = free_port();
         let mut listeners = vec![("PLAINTEXT", "PLAINTEXT", port)];
         listeners.extend(&options.listeners);
         let addresses: Vec<String> = listeners
@@ -58,14 +72,15 @@ impl Broker {
             .iter()
             .map(|(name, protocol, _)| format!("{name}:{protocol}"))
             .collect();
+        let (roles, own_controller) = match node {
+            1 => ("broker,controller", format!(",CONTROLLER://127.0.0.1:{controller}")),
+            _ => ("broker", String::new()),
+        };
         let mut settings: BTreeMap<&str, String> = BTreeMap::from([
-            ("process.roles", "broker,controller".to_owned()),
-            ("node.id", "1".to_owned()),
+            ("process.roles", roles.to_owned()),
+            ("node.id", node.to_string()),
             ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
-            (
-                "listeners",
-                format!("{},CONTROLLER://127.0.0.1:{controller}", addresses.join(",")),
-            ),
+            ("listeners", format!("{}{own_controller}", addresses.join(","))),
             ("advertised.listeners", addresses.join(",")),
             (
                 "listener.security.protocol.map",
@@ -101,7 +116,7 @@ impl Broker {
         format
             .args(["kafka.tools.StorageTool", "format"])
             // In one argument: an id may begin with a dash.
-            .arg(format!("--cluster-id={}", cluster_id()))
+            .arg(format!("--cluster-id={cluster_id}"))
             .arg("--config")
             .arg(&config);
         for credential in &options.scram {
@@ -112,6 +127,9 @@ impl Broker {
             process: None,
             folder,
             port,
+            controller,
+            cluster_id,
+            node,
         };
         broker.resume();
         broker
@@ -134,11 +152,11 @@ impl Broker {
         let process = self
             .process
             .insert(Process::start("kafka", self.folder.path(), &mut command));
-        let (port, bootstrap) = (self.port, format!("127.0.0.1:{}", self.port));
+        let (port, node, bootstrap) = (self.port, self.node, format!("127.0.0.1:{}", self.port));
         eventually("the broker", START, || {
             process.must_live();
             TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())?;
-            knows_itself(&bootstrap)
+            knows_itself(&bootstrap, node)
         });
     }
 
@@ -146,6 +164,13 @@ impl Broker {
     pub fn kill(&mut self) {
         if let Some(process) = &mut self.process {
             process.kill();
+        }
+    }
+
+    /// Sends the process a signal: `STOP`, `CONT`.
+    pub fn signal(&self, signal: &str) {
+        if let Some(process) = &self.process {
+            process.signal(signal);
         }
     }
 
@@ -159,7 +184,8 @@ impl Broker {
     }
 }
 
-fn knows_itself(bootstrap: &str) -> Result<(), String> {
+/// Whether the broker says that `node` is alive.
+fn knows_itself(bootstrap: &str, node: usize) -> Result<(), String> {
     let client: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("log_level", "0")
@@ -168,10 +194,14 @@ fn knows_itself(bootstrap: &str) -> Result<(), String> {
     let found = client
         .fetch_metadata(None, Duration::from_secs(3))
         .map_err(|error| error.to_string())?;
-    if found.brokers().is_empty() {
-        return Err("it knows no broker".to_owned());
+    let alive = found
+        .brokers()
+        .iter()
+        .any(|broker| usize::try_from(broker.id()) == Ok(node));
+    match alive {
+        true => Ok(()),
+        false => Err(format!("it does not know node {node}")),
     }
-    Ok(())
 }
 
 fn java(folder: &Path, heap: &str) -> Command {

@@ -28,8 +28,10 @@ pub enum Event {
     Pause,
     /// The collector gets SIGKILL.
     Collector,
-    /// The broker gets SIGKILL.
+    /// One of two brokers gets SIGKILL.
     Broker,
+    /// No broker answers for a while.
+    Outage,
 }
 
 /// See the module.
@@ -70,9 +72,9 @@ pub fn support_pipeline(folder: &Path) -> PathBuf {
 // === impl System ===
 
 impl System {
-    /// A broker with the users' topics, a collector, and no instance yet.
+    /// Two brokers with the users' topics, a collector, and no instance yet.
     pub fn new(folder: &Path, pipeline: &Path) -> Self {
-        let kafka = Kafka::start();
+        let kafka = Kafka::start_pair();
         for topic in TOPICS {
             // The latency is known only where the broker stamps the records.
             let stamps = if topic.has_append_time() {
@@ -146,6 +148,11 @@ impl System {
                 std::thread::sleep(Duration::from_millis(random.below(2_000)));
                 self.kafka.resume();
             }
+            Event::Outage => {
+                self.kafka.asleep();
+                std::thread::sleep(Duration::from_millis(random.between(3_000, 5_000)));
+                self.kafka.awake();
+            }
         }
     }
 
@@ -171,6 +178,29 @@ impl System {
             .iter()
             .flat_map(|topic| self.kafka.read(topic.name(), true))
             .collect()
+    }
+
+    /// Where the application stands on each partition of its own topics, for a failing test to tell: committed offset, last
+    /// stable offset, high watermark, and who has a transaction open where the two differ.
+    pub fn standing(&self) -> String {
+        let mut lines = Vec::new();
+        for stage in ["correlate", "gauge"] {
+            let group = format!("{}-{stage}", self.application.id);
+            let topic = format!("{group}-repartition");
+            let commits = self.kafka.committed(&group, &topic);
+            for (partition, (stable, high)) in self.kafka.ends(&topic).into_iter().enumerate() {
+                let commit = commits[partition].as_ref().map(|(offset, _)| *offset);
+                lines.push(format!(
+                    "{topic}/{partition}: committed {commit:?}, stable {stable}, high {high}"
+                ));
+                if stable < high {
+                    let partition = partition.to_string();
+                    let ask = ["describe-producers", "--topic", &topic, "--partition", &partition];
+                    lines.push(self.kafka.tool("org.apache.kafka.tools.TransactionsCommand", &ask));
+                }
+            }
+        }
+        lines.join("\n")
     }
 
     /// Stops all instances in good order.

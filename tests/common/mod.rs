@@ -37,12 +37,14 @@ pub fn my_turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A folder that is gone after the test.
+/// A folder that is gone after the test, unless `STREAMGAUGE_TEST_KEEP` is set.
 pub fn folder() -> tempfile::TempDir {
-    tempfile::Builder::new()
+    let mut folder = tempfile::Builder::new()
         .prefix("streamgauge-test-")
         .tempdir()
-        .expect("a temporary folder")
+        .expect("a temporary folder");
+    folder.disable_cleanup(std::env::var_os("STREAMGAUGE_TEST_KEEP").is_some());
+    folder
 }
 
 /// The seed of this run: `STREAMGAUGE_TEST_SEED`, else `otherwise`. Printed, so that a failure can be replayed.
