@@ -7,6 +7,8 @@
 //! - an empty change needs no worker and is answered here;
 //! - records are fetched many at once and handed on one by one: the position that counts is that of the first one that
 //!   waits here, not librdkafka's;
+//! - an error that comes among the records moves librdkafka's position past a record that was never read (its issue 4844):
+//!   until a record of that partition comes, the error's offset counts;
 //! - pausing drops what was fetched ahead, and resuming fetches from the position;
 //! - a partition whose offset is out of range is stopped by librdkafka and cannot be sought: it is taken out and put back;
 //! - FENCED_INSTANCE_ID ends a consumer for good, and yet does not prove a duplicate of a named instance: see
@@ -50,6 +52,8 @@ pub(super) struct GroupReader {
     paused: BTreeSet<TopicPartition>,
     /// Where a paused partition goes on, if records were dropped here that librdkafka believes to be read.
     rewind: BTreeMap<TopicPartition, i64>,
+    /// Where a partition stands that had an error since its last record.
+    erred: BTreeMap<TopicPartition, i64>,
     /// Assigned to the consumer by the worker.
     held: BTreeSet<TopicPartition>,
     /// When each kind of trouble was met last.
@@ -73,6 +77,7 @@ impl GroupReader {
             notices: Vec::new(),
             paused: BTreeSet::new(),
             rewind: BTreeMap::new(),
+            erred: BTreeMap::new(),
             held: BTreeSet::new(),
             troubles: HashMap::new(),
         })
@@ -86,6 +91,7 @@ impl GroupReader {
         self.owed = None;
         self.paused.clear();
         self.rewind.clear();
+        self.erred.clear();
         let held: Vec<TopicPartition> = std::mem::take(&mut self.held).into_iter().collect();
         if !held.is_empty() {
             self.changes.push_back(Change::Lost(held));
@@ -162,11 +168,20 @@ impl GroupReader {
                         record,
                     } => {
                         taken += 1;
+                        if !self.erred.is_empty() {
+                            self.erred
+                                .retain(|erred, _| !(erred.partition == partition && erred.topic == topic));
+                        }
                         if !sink(topic, partition, record) {
                             return Ok(());
                         }
                     }
-                    Said::Error(error) => self.met(&error)?,
+                    Said::Error(error) => {
+                        if let (Some(partition), Some(offset)) = (&error.partition, error.offset) {
+                            self.erred.entry(partition.clone()).or_insert(offset);
+                        }
+                        self.met(&error)?;
+                    }
                     Said::Assigned(_) | Said::Revoked(_) | Said::Log(..) | Said::Other => {}
                 }
             }
@@ -288,6 +303,7 @@ impl GroupReader {
         for partition in partitions {
             self.consumer.forget(partition);
             self.rewind.remove(partition);
+            self.erred.remove(partition);
         }
         let paused: Vec<TopicPartition> = partitions.iter().filter(|p| self.paused.contains(p)).cloned().collect();
         self.resume(&paused)?;
@@ -347,6 +363,7 @@ impl GroupReader {
         }
         for (partition, _) in partitions {
             self.rewind.remove(partition);
+            self.erred.remove(partition);
         }
         Ok(())
     }
@@ -379,7 +396,7 @@ impl GroupReader {
             .pause(&anywhere(partitions))
             .map_err(|error| self.failed("pause", &error))?;
         for partition in partitions {
-            if let Some(offset) = self.consumer.first_fetched(partition) {
+            if let Some(offset) = self.unread(partition) {
                 self.consumer.forget(partition);
                 self.rewind.insert(partition.clone(), offset);
             }
@@ -409,6 +426,12 @@ impl GroupReader {
         Ok(())
     }
 
+    /// Where the worker stands on a partition of which librdkafka believes that more was read.
+    fn unread(&self, partition: &TopicPartition) -> Option<i64> {
+        let erred = self.erred.get(partition).copied();
+        erred.or_else(|| self.consumer.first_fetched(partition))
+    }
+
     pub(super) fn positions(&self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
         let mut places = anywhere(partitions);
         self.consumer
@@ -416,7 +439,7 @@ impl GroupReader {
             .map_err(|code| trouble::asked(code, About::Group(&self.group)))?;
         let position = |entry: &sys::ListEntry| {
             let waiting = self.rewind.get(&entry.partition).copied();
-            let waiting = waiting.or_else(|| self.consumer.first_fetched(&entry.partition));
+            let waiting = waiting.or_else(|| self.unread(&entry.partition));
             waiting.or((entry.offset >= 0).then_some(entry.offset))
         };
         Ok(sys::entries(&places).iter().map(position).collect())

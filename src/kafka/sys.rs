@@ -86,6 +86,8 @@ pub(super) struct ReadError {
     pub code: RDKafkaErrorCode,
     pub fatal: bool,
     pub partition: Option<TopicPartition>,
+    /// Where its reader stands, if it came between records: librdkafka takes that record for read then.
+    pub offset: Option<i64>,
     pub text: String,
 }
 
@@ -304,6 +306,7 @@ impl Message {
                     code: code.into(),
                     fatal: code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__FATAL,
                     partition: self.partition(),
+                    offset: self.offset(),
                     text: text(rd::rd_kafka_message_errstr(message)),
                 }),
             }
@@ -320,11 +323,11 @@ impl Message {
         }
     }
 
-    /// `None` for an error.
+    /// Of a record, or of the record that an error came instead of.
     fn offset(&self) -> Option<i64> {
         // SAFETY: the message is alive.
         let message = unsafe { self.0.as_ref() };
-        (message.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then_some(message.offset)
+        (message.offset >= 0).then_some(message.offset)
     }
 
     fn partition(&self) -> Option<TopicPartition> {
@@ -368,6 +371,7 @@ impl Event {
                     code: rd::rd_kafka_event_error(event).into(),
                     fatal: rd::rd_kafka_event_error_is_fatal(event) != 0,
                     partition: partition_of(event),
+                    offset: None,
                     text: text(rd::rd_kafka_event_error_string(event)),
                 }),
                 rd::RD_KAFKA_EVENT_LOG => {
