@@ -20,6 +20,9 @@ use super::worker::{Stop, Worker, halted};
 use crate::engine::task::{Input, Open, Sibling, StartAt, TopicId};
 use crate::engine::time::WallTime;
 
+/// A restore that gets no record for this long is told to the operator.
+const STANDS_STILL: Duration = Duration::from_secs(30);
+
 impl Worker {
     pub(super) fn answer_changes(&mut self, now: WallTime) -> Result<(), Stop> {
         for change in self.log.changes() {
@@ -173,12 +176,25 @@ impl Worker {
             Some(changelog) => {
                 let target = self.log.log_end(&changelog)?;
                 self.log.restore_start(&changelog)?;
+                let since = Instant::now();
                 Phase::Restoring {
                     target,
-                    since: Instant::now(),
+                    since,
+                    at: (0, since),
                 }
             }
         };
+        tracing::debug!(
+            worker = self.options.name,
+            "{}/{} is opened at offset {next}, {}",
+            partition.topic,
+            partition.partition,
+            if known.is_some() {
+                "where the group is"
+            } else {
+                "without a commit"
+            }
+        );
         if let Some(owned) = self.owned.iter_mut().find(|owned| owned.partition == *partition) {
             owned.task = Some(task);
             owned.next = next;
@@ -234,7 +250,7 @@ impl Worker {
     /// Reads a little of every changelog that is being restored.
     pub(super) fn restore(&mut self, now: WallTime) -> Result<(), Stop> {
         for index in 0..self.owned.len() {
-            let Phase::Restoring { target, since } = self.owned[index].phase else {
+            let Phase::Restoring { target, since, .. } = self.owned[index].phase else {
                 continue;
             };
             let Some(changelog) = self.changelog_of(&self.owned[index].partition) else {
@@ -270,11 +286,31 @@ impl Worker {
                         numbers.restore_micros.saturating_record(micros.max(1));
                     });
                 }
-                Ok(_) => {}
+                Ok(position) => self.stands(index, position, &changelog),
                 Err(error) => self.passing(error, now)?,
             }
         }
         Ok(())
+    }
+
+    /// A restore that does not get on is told: behind a transaction that nobody ends, it waits for ever.
+    fn stands(&mut self, index: usize, position: i64, changelog: &TopicPartition) {
+        let Phase::Restoring { target, at, .. } = &mut self.owned[index].phase else {
+            return;
+        };
+        if position > at.0 {
+            *at = (position, Instant::now());
+        } else if at.1.elapsed() >= STANDS_STILL {
+            at.1 = Instant::now();
+            tracing::warn!(
+                worker = self.options.name,
+                "{}/{} is read up to offset {position} of {target}, and no more came for {} s: the brokers do not answer, or a \
+                 transaction was left open there (kafka-transactions.sh find-hanging shows it, abort ends it)",
+                changelog.topic,
+                changelog.partition,
+                STANDS_STILL.as_secs()
+            );
+        }
     }
 
     /// Whether the group has committed something else since this partition was opened, or is about to: somebody else owns

@@ -36,6 +36,8 @@ pub enum Phase {
     Restoring {
         target: i64,
         since: Instant,
+        /// How far it is, and since when (or when it was last said that it stands still).
+        at: (i64, Instant),
     },
     /// State is there; the reader has to go to `next`.
     Seeking,
