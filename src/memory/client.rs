@@ -152,8 +152,9 @@ impl Log for MemoryLog {
 
     fn poll(&mut self, wait: Duration, max: usize, sink: &mut Sink<'_>) -> Result<(), LogError> {
         self.guarded(CallPoint::Poll, |me| {
+            let is_deaf = me.guarded(CallPoint::Heartbeat, |_| Ok(())).is_err();
             me.wait_for(wait, |me| {
-                let has_news = me.consumer.serve_group(&me.cluster, &me.options)?;
+                let has_news = !is_deaf && me.consumer.serve_group(&me.cluster, &me.options)?;
                 Ok(has_news || me.consumer.deliver(&me.cluster, max, sink))
             })
         })

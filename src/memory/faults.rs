@@ -13,6 +13,8 @@ use super::group::MemberId;
 pub enum CallPoint {
     Subscribe,
     Poll,
+    /// Within `poll`: the member hears nothing of its group, and reads on. Its error is told to nobody.
+    Heartbeat,
     Assign,
     Unassign,
     Seek,

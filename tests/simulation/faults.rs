@@ -24,6 +24,11 @@ pub fn inject(cluster: &Cluster, hardship: Hardship, mut random: Random, injecte
                 return Some(Fault::lost(LogError::Retry("injected: still under way".to_owned())));
             }
         }
+        // Who was taken out does not hear it at once, and reads what is not its own any more.
+        if point == CallPoint::Heartbeat {
+            let lost = || Fault::lost(LogError::Retry("injected: not heard".to_owned()));
+            return (hardship.expiries && random.one_in(2)).then(lost);
+        }
         if !hardship.faults || !random.one_in(60) {
             return None;
         }

@@ -1,4 +1,4 @@
-//! A restore that is overtaken: the partition went to somebody else, and the member has not heard of it.
+//! A member that is overtaken: its partition went to somebody else, and it has not heard of it.
 
 use streamgauge::engine::time::Span;
 use streamgauge::memory::{CallPoint, Caller, Fault, MarkerDelay};
@@ -78,5 +78,36 @@ fn a_member_that_lost_its_partition_while_it_restored_starts_over() {
         world.step(OTHER_GAUGE);
     }
     assert!(world.places[OTHER_GAUGE].in_phase("restoring").is_empty());
+    world.peace();
+}
+
+#[test]
+fn a_member_whose_input_was_deleted_by_the_next_owner_starts_over() {
+    let mut world = World::new(8, Hardship::default());
+    for _ in 0..10 {
+        count_some(&mut world);
+        world.step(GAUGE);
+    }
+    assert!(!world.places[GAUGE].in_phase("running").is_empty());
+    // The first owner sleeps; the next one counts on and deletes what it has counted.
+    expire_gauges(&world);
+    for _ in 0..20 {
+        count_some(&mut world);
+        world.step(OTHER_GAUGE);
+    }
+    let input = format!("{APPLICATION}-gauge-repartition");
+    let start = |partition| world.cluster.log_start(&input, partition).expect("it exists");
+    assert!((0..SHUFFLE).any(|partition| start(partition) > 10));
+
+    // The first one wakes up and reads on before its group tells it anything.
+    world
+        .cluster
+        .inject(Some(Box::new(|point: CallPoint, caller: Caller<'_>| {
+            let deaf = point == CallPoint::Heartbeat && caller.group.ends_with("-gauge");
+            deaf.then(|| Fault::lost(LogError::Retry("injected: no heartbeat".to_owned())))
+        })));
+    for _ in 0..4 {
+        world.step(GAUGE);
+    }
     world.peace();
 }
