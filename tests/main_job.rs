@@ -44,7 +44,6 @@ fn totals_are_exact_whatever_is_killed() {
         Event::Pause,
         Event::Collector,
         Event::Broker,
-        Event::Outage,
     ]);
     run(
         seed(1),
@@ -77,7 +76,7 @@ fn totals_are_exact_with_other_seeds_too() {
 #[test]
 fn totals_are_exact_also_without_names() {
     let _turn = my_turn();
-    let events = vec![Event::Kill, Event::Pause, Event::Broker, Event::Outage, Event::Stop];
+    let events = vec![Event::Kill, Event::Pause, Event::Broker, Event::Stop];
     run(
         seed(30),
         Plan {

@@ -167,13 +167,6 @@ impl Broker {
         }
     }
 
-    /// Sends the process a signal: `STOP`, `CONT`.
-    pub fn signal(&self, signal: &str) {
-        if let Some(process) = &self.process {
-            process.signal(signal);
-        }
-    }
-
     /// Runs one of Kafka's own tools against this broker, for a second opinion. Returns what it printed.
     pub fn tool(&self, class: &str, arguments: &[&str]) -> String {
         let mut tool = java(self.folder.path(), "256m");

@@ -30,8 +30,6 @@ pub enum Event {
     Collector,
     /// One of two brokers gets SIGKILL.
     Broker,
-    /// No broker answers for a while.
-    Outage,
 }
 
 /// See the module.
@@ -147,11 +145,6 @@ impl System {
                 self.kafka.kill();
                 std::thread::sleep(Duration::from_millis(random.below(2_000)));
                 self.kafka.resume();
-            }
-            Event::Outage => {
-                self.kafka.asleep();
-                std::thread::sleep(Duration::from_millis(random.between(3_000, 5_000)));
-                self.kafka.awake();
             }
         }
     }

@@ -82,8 +82,8 @@ impl Kafka {
             ("offsets.topic.replication.factor", "2"),
             ("transaction.state.log.replication.factor", "2"),
             ("default.replication.factor", "2"),
-            // Kafka's own: longer than an outage, or both brokers would count as dead after it.
-            ("broker.session.timeout.ms", "9000"),
+            // The other one leads within this time, well within what the pipeline's sources may be late.
+            ("broker.session.timeout.ms", "4000"),
         ];
         let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
         let options = BrokerOptions {
@@ -108,20 +108,6 @@ impl Kafka {
     /// SIGKILL: the second broker where there are two.
     pub fn kill(&mut self) {
         self.second.as_mut().unwrap_or(&mut self.broker).kill();
-    }
-
-    /// Nobody answers, until `awake`.
-    pub fn asleep(&self) {
-        self.signal("STOP");
-    }
-
-    pub fn awake(&self) {
-        self.signal("CONT");
-    }
-
-    fn signal(&self, signal: &str) {
-        let all = std::iter::once(&self.broker).chain(&self.second);
-        all.for_each(|broker| broker.signal(signal));
     }
 
     /// Runs one of Kafka's own tools, for a second opinion. Returns what it printed.
