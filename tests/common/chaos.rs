@@ -177,9 +177,14 @@ impl System {
     /// stable offset, high watermark, and who has a transaction open where the two differ.
     pub fn standing(&self) -> String {
         let mut lines = Vec::new();
-        for stage in ["correlate", "gauge"] {
+        for (stage, topic) in [
+            ("correlate", "repartition"),
+            ("correlate", "changelog"),
+            ("gauge", "repartition"),
+            ("gauge", "changelog"),
+        ] {
             let group = format!("{}-{stage}", self.application.id);
-            let topic = format!("{group}-repartition");
+            let topic = format!("{group}-{topic}");
             let commits = self.kafka.committed(&group, &topic);
             for (partition, (stable, high)) in self.kafka.ends(&topic).into_iter().enumerate() {
                 let commit = commits[partition].as_ref().map(|(offset, _)| *offset);
