@@ -1,8 +1,8 @@
 //! Failures that a simulation injects.
 //!
-//! Rule: each call on a [`super::MemoryLog`] asks once, before it does anything; a commit asks once more after its
-//! decision. The answer is the error that the caller gets, and whether the cluster did the work all the same: the request
-//! was lost, or the response.
+//! Rule: each call on a [`super::MemoryLog`] asks once, before it does anything; a poll asks once more for its heartbeat, a
+//! commit after its decision. The answer is the error that the caller gets, and whether the cluster did the work all the
+//! same: the request was lost, or the response.
 
 use crate::runtime::log::LogError;
 

@@ -46,6 +46,19 @@ pub struct BrokerOptions {
     pub scram: Vec<String>,
 }
 
+// === impl BrokerOptions ===
+
+impl BrokerOptions {
+    /// Nothing but these lines of server.properties.
+    pub fn with(properties: &[(&str, &str)]) -> Self {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        Self {
+            properties: properties.iter().map(owned).collect(),
+            ..Self::default()
+        }
+    }
+}
+
 // === impl Broker ===
 
 impl Broker {

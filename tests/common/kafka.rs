@@ -57,11 +57,7 @@ impl Kafka {
 
     /// With further lines of server.properties.
     pub fn start_with(properties: &[(&str, &str)]) -> Self {
-        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-        Self::start_as(&BrokerOptions {
-            properties: properties.iter().map(owned).collect(),
-            ..BrokerOptions::default()
-        })
+        Self::start_as(&BrokerOptions::with(properties))
     }
 
     pub fn start_as(options: &BrokerOptions) -> Self {
@@ -78,18 +74,13 @@ impl Kafka {
     /// marker (`TransactionMarkerChannelManager`; 4.0 waited for the leader): what was aborted is then committed with the
     /// next transaction, committed offsets are lost, or the transaction hangs.
     pub fn start_pair() -> Self {
-        let everywhere = [
+        let options = BrokerOptions::with(&[
             ("offsets.topic.replication.factor", "2"),
             ("transaction.state.log.replication.factor", "2"),
             ("default.replication.factor", "2"),
             // The other one leads within this time, well within what the pipeline's sources may be late.
             ("broker.session.timeout.ms", "4000"),
-        ];
-        let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
-        let options = BrokerOptions {
-            properties: everywhere.map(owned).into(),
-            ..BrokerOptions::default()
-        };
+        ]);
         let broker = Broker::start(&options);
         let second = Some(broker.joined_by(&options));
         Self { broker, second }

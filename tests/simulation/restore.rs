@@ -28,6 +28,16 @@ fn expire_gauges(world: &World) {
     }
 }
 
+/// From now on these calls of the gauges' members are lost.
+fn lose(world: &World, lost: CallPoint) {
+    world
+        .cluster
+        .inject(Some(Box::new(move |point: CallPoint, caller: Caller<'_>| {
+            let is_lost = point == lost && caller.group.ends_with("-gauge");
+            is_lost.then(|| Fault::lost(LogError::Retry("injected: no heartbeat".to_owned())))
+        })));
+}
+
 fn waits_for_markers(world: &World, partition: u32) -> bool {
     let changelog = format!("{APPLICATION}-gauge-changelog");
     world.cluster.log_end(&changelog, partition) != world.cluster.last_stable_offset(&changelog, partition)
@@ -68,12 +78,7 @@ fn a_member_that_lost_its_partition_while_it_restored_starts_over() {
     }
 
     // The second owner goes on with its restore before its group tells it anything.
-    world
-        .cluster
-        .inject(Some(Box::new(|point: CallPoint, caller: Caller<'_>| {
-            let deaf = point == CallPoint::Poll && caller.group.ends_with("-gauge");
-            deaf.then(|| Fault::lost(LogError::Retry("injected: no heartbeat".to_owned())))
-        })));
+    lose(&world, CallPoint::Poll);
     for _ in 0..4 {
         world.step(OTHER_GAUGE);
     }
@@ -100,12 +105,7 @@ fn a_member_whose_input_was_deleted_by_the_next_owner_starts_over() {
     assert!((0..SHUFFLE).any(|partition| start(partition) > 10));
 
     // The first one wakes up and reads on before its group tells it anything.
-    world
-        .cluster
-        .inject(Some(Box::new(|point: CallPoint, caller: Caller<'_>| {
-            let deaf = point == CallPoint::Heartbeat && caller.group.ends_with("-gauge");
-            deaf.then(|| Fault::lost(LogError::Retry("injected: no heartbeat".to_owned())))
-        })));
+    lose(&world, CallPoint::Heartbeat);
     for _ in 0..4 {
         world.step(GAUGE);
     }
