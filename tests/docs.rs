@@ -5,7 +5,9 @@
 use std::fmt::Write as _;
 use std::process::Command;
 
-const COMMANDS: &[&str] = &["run", "check", "test", "schema", "demo", "audit", "health", "version"];
+const COMMANDS: &[&str] = &[
+    "run", "check", "test", "schema", "demo", "audit", "decode", "health", "version",
+];
 
 fn help_of(arguments: &[&str]) -> String {
     // The width and the environment of whoever runs the tests must not show in the page.

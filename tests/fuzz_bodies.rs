@@ -163,6 +163,11 @@ fn a_ledger_comes_back_as_it_was() {
 }
 
 #[test]
+fn records_of_the_offsets_topic_are_read_alike_by_hand_and_by_the_tables() {
+    holds("offsets");
+}
+
+#[test]
 fn a_pipeline_file_is_a_plan_or_a_list_of_faults() {
     holds("pipeline");
 }

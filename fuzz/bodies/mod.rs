@@ -8,6 +8,7 @@ mod gauge;
 mod instant;
 mod json;
 mod ledger;
+mod offsets;
 mod pipeline;
 mod plans;
 mod request;
@@ -16,12 +17,13 @@ mod tap;
 pub type Body = fn(&[u8]);
 
 /// Every target with its body; the name is that of the target and of its folder in the corpus.
-pub const BODIES: [(&str, Body); 8] = [
+pub const BODIES: [(&str, Body); 9] = [
     ("changelog", changelog::run),
     ("gauge", gauge::run),
     ("instant", instant::run),
     ("json", json::run),
     ("ledger", ledger::run),
+    ("offsets", offsets::run),
     ("pipeline", pipeline::run),
     ("request", request::run),
     ("tap", tap::run),

@@ -9,6 +9,7 @@ pub mod application;
 mod audit;
 pub mod check;
 mod cluster;
+mod decode;
 pub mod demo;
 mod health;
 mod logs;
@@ -67,6 +68,8 @@ enum Command {
     Schema(schema::SchemaArgs),
     /// Hold the loss ledger of an application against its committed offsets
     Audit(audit::AuditArgs),
+    /// Print the records of `__consumer_offsets`: what groups committed, and how groups came and went
+    Decode(decode::DecodeArgs),
     /// Ask a running instance whether it is ready
     Health(health::HealthArgs),
     /// Print the version and what is built in
@@ -83,6 +86,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Schema(args) => return schema::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Decode(args) => decode::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Version => version(),
     };

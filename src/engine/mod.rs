@@ -6,6 +6,7 @@ pub mod codec;
 pub mod correlate;
 pub mod gauge;
 pub mod keyed;
+pub mod lag;
 pub mod pace;
 pub mod plan;
 pub mod series;

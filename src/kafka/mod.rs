@@ -15,6 +15,7 @@ mod log;
 mod lookout;
 mod offsets;
 mod orphans;
+mod reader;
 mod restore;
 mod rights;
 mod sampler;
@@ -35,6 +36,7 @@ pub use admin::{BrokerInfo, ClusterInfo, ConnectError, TopicInfo, cluster_info, 
 pub use log::KafkaLog;
 pub use offsets::{fetch_group_offsets, log_end_sum};
 pub use orphans::{OrphanWatch, Watched};
+pub use reader::{Begin, Isolation, Lying, Polled, TopicReader};
 pub use rights::{Missing, Operation, TopicNeed, missing_in_transactions, missing_on_topics};
 pub use settings::{Connection, MAX_MESSAGE_BYTES, SettingsError};
 pub use topics::{Cleanup, Created, EnsureError, TopicSpec, ensure_topics};

@@ -202,7 +202,11 @@ fn sample(metadata: &BaseConsumer<Quiet>, partitions: &[&TopicPartition], silent
 }
 
 /// One batch; `None` where it failed as a whole.
-fn ask(metadata: &BaseConsumer<Quiet>, partitions: &[&TopicPartition], wait: Duration) -> Option<Vec<LogEnd>> {
+pub(super) fn ask(
+    metadata: &BaseConsumer<Quiet>,
+    partitions: &[&TopicPartition],
+    wait: Duration,
+) -> Option<Vec<LogEnd>> {
     let sampled_at = wall_time();
     let question = list(partitions.iter().map(|partition| (*partition, Offset::End)));
     let answer = match metadata.offsets_for_times(question, wait) {

@@ -13,6 +13,8 @@ use std::time::Duration;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 
+use super::reader::Isolation;
+
 /// Largest record that we write; internal topics are created with the same limit. Bytes.
 pub const MAX_MESSAGE_BYTES: u32 = 8 * 1024 * 1024;
 
@@ -192,6 +194,20 @@ impl Connection {
     pub(super) fn offsets_consumer(&self, group: &str) -> ClientConfig {
         let mut ours = vec![("group.id", group.to_owned())];
         ours.extend(reading("read_uncommitted", 1024));
+        told_of_disconnects(self.config(&ours))
+    }
+
+    /// Reads a topic from the side, by `assign`. Has a group's id only because librdkafka assigns nothing without one.
+    pub(super) fn side_reader(&self, isolation: Isolation) -> ClientConfig {
+        let isolation = match isolation {
+            Isolation::Committed => "read_committed",
+            Isolation::Uncommitted => "read_uncommitted",
+        };
+        let mut ours = vec![
+            ("group.id", "streamgauge-reader".to_owned()),
+            ("enable.partition.eof", "true".to_owned()),
+        ];
+        ours.extend(reading(isolation, 16 * 1024));
         told_of_disconnects(self.config(&ours))
     }
 

@@ -1,0 +1,21 @@
+//! Lag: what groups have committed, read from the broker's own topic `__consumer_offsets`.
+//!
+//! Rule: a record is read by the layout that the broker wrote it with, by the version in its first two bytes. What has an
+//! unknown version is [`record::Unknown`], what breaks its layout is [`wire::Malformed`]: neither is guessed at.
+//!
+//! Edges:
+//! - offset commits, nearly all of the topic, are read by hand and borrow from the record: no allocation;
+//! - all other records are read by the tables of [`schema`], which a test holds against the broker's own description;
+//! - commits of transactions are ordinary records inside transactional batches: only a reader with read_committed knows
+//!   which of them ever counted.
+
+pub mod coordinator;
+pub mod protocol;
+pub mod record;
+pub mod schema;
+pub mod tree;
+pub mod view;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;

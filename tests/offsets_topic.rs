@@ -1,0 +1,230 @@
+//! `__consumer_offsets` as a real Kafka 4.3 writes it, through `streamgauge decode`.
+//!
+//! Promise: every record of every kind of group is read, none is unknown, and what it says is what Kafka's own tools say.
+
+#[path = "common/mod.rs"]
+mod common;
+#[path = "offsets_topic/groups.rs"]
+mod groups;
+#[path = "offsets_topic/heartbeat.rs"]
+mod heartbeat;
+#[path = "offsets_topic/layouts.rs"]
+mod layouts;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use common::kafka::{Kafka, Write};
+use common::my_turn;
+
+const TOPIC: &str = "orders";
+const PARTITIONS: u32 = 3;
+
+/// A broker with a topic that has twenty records in each partition.
+fn kafka() -> Kafka {
+    let kafka = Kafka::start();
+    kafka.create_topic(TOPIC, PARTITIONS, &[]);
+    let writer = kafka.writer();
+    for number in 0..20 * PARTITIONS {
+        writer.write(&Write {
+            topic: TOPIC.to_owned(),
+            partition: number % PARTITIONS,
+            value: Some(format!("order {number}").into_bytes()),
+            ..Write::default()
+        });
+    }
+    writer.flush();
+    kafka
+}
+
+fn decode(kafka: &Kafka, arguments: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_streamgauge"))
+        .args(["decode", "--bootstrap", &kafka.bootstrap()])
+        .args(arguments)
+        .output()
+        .expect("the binary starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {} {said}", output.status);
+    output
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn json(kafka: &Kafka, arguments: &[&str]) -> Vec<Value> {
+    let output = decode(kafka, &[&["--format", "json"], arguments].concat());
+    let line = |line: &str| serde_json::from_str(line).expect("a line of JSON");
+    text(&output).lines().map(line).collect()
+}
+
+/// The newest value of each key: what the coordinator holds.
+fn state(records: &[Value]) -> BTreeMap<String, Value> {
+    let mut state = BTreeMap::new();
+    for record in records {
+        let key = record["key"].to_string();
+        match &record["value"] {
+            Value::Null => drop(state.remove(&key)),
+            value => drop(state.insert(key, value["data"].clone())),
+        }
+    }
+    state
+}
+
+/// The group's offsets in [`TOPIC`], by the records.
+fn offsets(state: &BTreeMap<String, Value>, group: &str) -> BTreeMap<i64, i64> {
+    let of_group = |(key, value): (&String, &Value)| {
+        let key: Value = serde_json::from_str(key).expect("a key");
+        let wanted = key["type"] == "OffsetCommit" && key["data"]["group"] == group && key["data"]["topic"] == TOPIC;
+        wanted.then(|| {
+            let partition = key["data"]["partition"].as_i64().expect("a number");
+            (partition, value["offset"].as_i64().expect("a number"))
+        })
+    };
+    state.iter().filter_map(of_group).collect()
+}
+
+/// The same by Kafka's own tool: `GROUP TOPIC PARTITION CURRENT-OFFSET ...`.
+fn told_offsets(kafka: &Kafka, group: &str) -> BTreeMap<i64, i64> {
+    let told = kafka.tool(
+        "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+        &["--describe", "--group", group, "--offsets"],
+    );
+    let row = |line: &str| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        match columns.as_slice() {
+            [name, TOPIC, partition, offset, ..] if *name == group => {
+                Some((partition.parse().ok()?, offset.parse().ok()?))
+            }
+            _ => None,
+        }
+    };
+    told.lines().filter_map(row).collect()
+}
+
+#[test]
+fn every_record_that_kafka_writes_is_read_and_says_what_kafkas_own_tools_say() {
+    let _turn = my_turn();
+    let kafka = kafka();
+    let classic = groups::classic(&kafka, "classic", 7);
+    groups::commit_by_hand(&kafka, "by-hand", 2, 11, "a note \u{1f600}\n");
+    groups::commit_by_hand(&kafka, "a \"group\":1", 0, 4, "");
+    groups::exactly_once(&kafka, "eos", 5, 19);
+    let modern = groups::modern(&kafka, "modern", TOPIC, 9);
+    let by_pattern = groups::modern(&kafka, "by-pattern", "^ord.*", 3);
+    groups::commit_by_hand(&kafka, "deleted", 1, 8, "");
+    groups::delete(&kafka, "deleted");
+    groups::share(&kafka, "shared", TOPIC);
+    heartbeat::streams_group(&kafka.bootstrap(), "streams", TOPIC);
+
+    let records = json(&kafka, &[]);
+    let unread: Vec<&Value> = records
+        .iter()
+        .filter(|record| {
+            [&record["key"], &record["value"]]
+                .iter()
+                .any(|part| part["type"] == "unknown" || part["type"] == "malformed")
+        })
+        .collect();
+    assert!(unread.is_empty(), "{unread:#?}");
+    assert!(records.len() >= kafka.read("__consumer_offsets", true).len() - 10);
+
+    let state_now = state(&records);
+    for group in ["classic", "by-hand", "eos", "modern", "by-pattern"] {
+        let read = offsets(&state_now, group);
+        assert!(!read.is_empty(), "{group} has no offsets");
+        assert_eq!(read, told_offsets(&kafka, group), "{group}");
+    }
+    assert_eq!(offsets(&state_now, "a \"group\":1"), BTreeMap::from([(0, 4)]));
+    assert_eq!(
+        offsets(&state_now, "eos"),
+        BTreeMap::from([(0, 5)]),
+        "the aborted commit never counts"
+    );
+    assert_eq!(offsets(&state_now, "deleted"), BTreeMap::new());
+    let deleted = records
+        .iter()
+        .filter(|record| record["key"]["data"]["group"] == "deleted");
+    assert!(
+        deleted.filter(|record| record["value"].is_null()).count() >= 1,
+        "a deleted group leaves tombstones"
+    );
+    let note = records
+        .iter()
+        .find(|record| record["key"]["data"]["group"] == "by-hand");
+    assert_eq!(
+        note.expect("a commit")["value"]["data"]["metadata"],
+        "a note \u{1f600}\n"
+    );
+
+    groups::members_agree(&kafka, &state_now, "classic");
+    let kinds: BTreeSet<&str> = records
+        .iter()
+        .filter_map(|record| record["key"]["type"].as_str())
+        .collect();
+    let wanted = BTreeSet::from([
+        "OffsetCommit",
+        "GroupMetadata",
+        "ConsumerGroupMetadata",
+        "ConsumerGroupMemberMetadata",
+        "ConsumerGroupTargetAssignmentMetadata",
+        "ConsumerGroupTargetAssignmentMember",
+        "ConsumerGroupCurrentMemberAssignment",
+        "ConsumerGroupRegularExpression",
+        "ShareGroupMetadata",
+        "ShareGroupMemberMetadata",
+        "ShareGroupTargetAssignmentMetadata",
+        "ShareGroupTargetAssignmentMember",
+        "ShareGroupCurrentMemberAssignment",
+        "ShareGroupStatePartitionMetadata",
+        "StreamsGroupMetadata",
+        "StreamsGroupMemberMetadata",
+        "StreamsGroupTargetAssignmentMetadata",
+        "StreamsGroupTargetAssignmentMember",
+        "StreamsGroupCurrentMemberAssignment",
+        "StreamsGroupTopology",
+    ]);
+    assert_eq!(
+        wanted.difference(&kinds).collect::<Vec<_>>(),
+        Vec::<&&str>::new(),
+        "were not written"
+    );
+    drop((classic, modern, by_pattern));
+
+    the_flags_select(&kafka);
+    an_open_transaction_is_said(&kafka);
+}
+
+fn the_flags_select(kafka: &Kafka) {
+    let of_group = decode(kafka, &["--group", "by-hand"]);
+    let lines = text(&of_group);
+    let line = lines.lines().next().expect("a line");
+    let end = "OffsetCommit group=\"by-hand\" topic=\"orders\" partition=2 -> v";
+    assert!(line.contains(end) && line.contains(" offset=11 "), "{line}");
+    assert!(lines.lines().all(|line| line.contains("\"by-hand\"")), "{lines}");
+    let (place, _) = line.split_once(' ').expect("a place");
+    let (partition, offset) = place.split_once('/').expect("partition and offset");
+
+    let alone = json(kafka, &["--partition", partition, "--from", offset, "--limit", "1"]);
+    assert_eq!(alone.len(), 1);
+    assert_eq!(alone[0]["key"]["data"]["group"], "by-hand");
+    assert_eq!(
+        (&alone[0]["partition"], &alone[0]["offset"]),
+        (&partition.parse().expect("a number"), &offset.parse().expect("one"))
+    );
+    assert!(json(kafka, &["--from", "latest"]).is_empty());
+    let uncommitted = json(kafka, &["--group", "eos", "--uncommitted"]);
+    assert_eq!(offsets(&state(&uncommitted), "eos"), BTreeMap::from([(0, 19)]));
+}
+
+fn an_open_transaction_is_said(kafka: &Kafka) {
+    let open = groups::open_transaction(kafka, "stuck", 6);
+    let output = decode(kafka, &["--group", "stuck"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text(&output).is_empty(), "{}", text(&output));
+    assert!(said.contains("still open"), "{said}");
+    assert_eq!(json(kafka, &["--group", "stuck", "--uncommitted"]).len(), 1);
+    drop(open);
+}
