@@ -200,13 +200,14 @@ fn read(args: &DecodeArgs, reader: &TopicReader, partitions: &[u32], tally: &mut
     while (args.follow || !open.is_empty()) && args.limit.is_none_or(|limit| tally.printed < limit) {
         match reader.poll(WAIT).map_err(Ended::Log)? {
             Polled::Record(record) => {
-                heard = Instant::now();
-                let last = ends.get(&record.partition).is_none_or(|end| record.offset + 1 >= *end);
-                let beyond = ends.get(&record.partition).is_some_and(|end| record.offset >= *end);
-                if args.follow || !beyond {
+                if open.contains(&record.partition) {
+                    heard = Instant::now();
+                }
+                let end = ends.get(&record.partition);
+                if args.follow || end.is_none_or(|end| record.offset < *end) {
                     print(args, &record, tally, &mut out).map_err(Ended::Written)?;
                 }
-                if last {
+                if end.is_some_and(|end| record.offset + 1 >= *end) {
                     open.remove(&record.partition);
                 }
             }
@@ -217,7 +218,7 @@ fn read(args: &DecodeArgs, reader: &TopicReader, partitions: &[u32], tally: &mut
                     out.flush().map_err(Ended::Written)?;
                 }
             }
-            Polled::Nothing if args.follow => {}
+            Polled::Nothing if args.follow => out.flush().map_err(Ended::Written)?,
             Polled::Nothing if heard.elapsed() > PATIENCE => return Err(Ended::Log(reader.silence())),
             Polled::Nothing => {}
         }

@@ -188,6 +188,31 @@ impl Broker {
             .args(arguments);
         succeeds(class, &mut tool)
     }
+
+    /// What Kafka's own dump tool prints of every partition of `__consumer_offsets`, as it lies on the disk.
+    pub fn dump_offsets(&self) -> String {
+        let logs = |folder: &Path| -> Vec<String> {
+            let entries = std::fs::read_dir(folder).expect("the broker's data");
+            entries
+                .map(|entry| entry.expect("an entry").path().display().to_string())
+                .collect()
+        };
+        let of_offsets = |folder: &String| folder.contains("/__consumer_offsets-");
+        let files: Vec<String> = logs(&self.folder.path().join("data"))
+            .into_iter()
+            .filter(of_offsets)
+            .flat_map(|folder| logs(Path::new(&folder)))
+            .filter(|file| file.ends_with(".log"))
+            .collect();
+        let mut tool = java(self.folder.path(), "256m");
+        tool.args([
+            "org.apache.kafka.tools.DumpLogSegments",
+            "--offsets-decoder",
+            "--files",
+            &files.join(","),
+        ]);
+        succeeds("DumpLogSegments", &mut tool)
+    }
 }
 
 /// Whether the broker says that `node` is alive.

@@ -106,6 +106,11 @@ impl Kafka {
         self.broker.tool(class, arguments)
     }
 
+    /// What Kafka's own dump tool prints of `__consumer_offsets`.
+    pub fn dump_offsets(&self) -> String {
+        self.broker.dump_offsets()
+    }
+
     /// Creates a topic with further settings, and waits until every partition has a leader.
     pub fn create_topic(&self, name: &str, partitions: u32, settings: &[(&str, &str)]) {
         let count = i32::try_from(partitions).expect("few partitions");

@@ -1,12 +1,12 @@
 //! A record of `__consumer_offsets` for people: everything that is in it, as one line or as JSON.
 //!
-//! Rule: names and JSON are those of Kafka's own tools: bytes in base64, ids as Kafka writes them. Nothing is left out:
-//! what cannot be read is shown in hex, with the reason.
+//! Rule: names and JSON are those of Kafka's own dump tool: bytes in base64, ids as Kafka writes them, subscriptions and
+//! assignments of consumers read too. Nothing is left out: what cannot be read is shown in hex, with the reason.
 //!
 //! Edges:
-//! - in a line, subscriptions and assignments of consumers are read too, and times are spelled; in JSON they stay bytes and
-//!   numbers.
+//! - in a line times are spelled and bytes are hex; in JSON they are milliseconds and base64.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use base64::Engine as _;
@@ -90,7 +90,7 @@ impl<'a> View<'a> {
         std::iter::once(&self.key).chain(&self.value)
     }
 
-    /// `key` and `value` as Kafka's formatters write them.
+    /// `key` and `value` as Kafka's dump tool writes them.
     pub fn json(&self) -> (serde_json::Value, serde_json::Value) {
         let value = self.value.as_ref().map_or(serde_json::Value::Null, Part::json);
         (self.key.json(), value)
@@ -144,10 +144,7 @@ impl fmt::Display for View<'_> {
             None => f.write_str(" -> tombstone"),
             Some(Part::Read { kind, version, fields }) => {
                 write!(f, " -> v{version}")?;
-                match kind {
-                    Kind::GroupMetadata => line(f, &explained(fields)),
-                    _ => line(f, fields),
-                }
+                line(f, &explained(*kind, fields))
             }
             Some(Part::Unknown { version, bytes }) => unknown(f, " -> unknown value", *version, bytes),
             Some(Part::Malformed { why, bytes }) => write!(f, " -> malformed value ({why}) {}", Hex(bytes)),
@@ -171,21 +168,24 @@ fn line(f: &mut fmt::Formatter<'_>, fields: &Tree<'_>) -> fmt::Result {
     Ok(())
 }
 
-/// A classic group with what its consumers told each other, where it is a group of consumers.
-fn explained<'a>(group: &Tree<'a>) -> Tree<'a> {
-    let consumers = group.get("protocolType") == Some(&Tree::Text(protocol::CONSUMER));
-    let Tree::Fields(fields) = group else {
-        return group.clone();
+/// A classic group with what its consumers told each other, where it is a group of consumers. Other values as they are.
+fn explained<'t, 'a>(kind: Kind, value: &'t Tree<'a>) -> Cow<'t, Tree<'a>> {
+    let consumers = Some(&Tree::Text(protocol::CONSUMER));
+    let Tree::Fields(fields) = value else {
+        return Cow::Borrowed(value);
     };
+    if kind != Kind::GroupMetadata || value.get("protocolType") != consumers {
+        return Cow::Borrowed(value);
+    }
     let member = |member: &Tree<'a>| match member {
         Tree::Fields(fields) => Tree::Fields(fields.iter().map(|(name, value)| (*name, told(name, value))).collect()),
         other => other.clone(),
     };
     let field = |(name, value): &(&'static str, Tree<'a>)| match value {
-        Tree::List(members) if consumers => (*name, Tree::List(members.iter().map(member).collect())),
+        Tree::List(members) => (*name, Tree::List(members.iter().map(member).collect())),
         other => (*name, other.clone()),
     };
-    Tree::Fields(fields.iter().map(field).collect())
+    Cow::Owned(Tree::Fields(fields.iter().map(field).collect()))
 }
 
 fn told<'a>(name: &str, value: &Tree<'a>) -> Tree<'a> {
@@ -203,7 +203,7 @@ impl Part<'_> {
     fn json(&self) -> serde_json::Value {
         match self {
             Self::Read { kind, version, fields } => {
-                json!({ "type": kind.name(), "version": version, "data": fields.json() })
+                json!({ "type": kind.name(), "version": version, "data": explained(*kind, fields).json() })
             }
             Self::Unknown { version, bytes } => {
                 json!({ "type": "unknown", "version": version, "hex": Hex(bytes).to_string() })
