@@ -17,8 +17,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use common::acls::{self, Acl};
 use common::kafka::{Kafka, Write};
 use common::process::Process;
+use common::secured::Secured;
 use common::{eventually, my_turn};
 
 const TOPIC: &str = "orders";
@@ -307,4 +309,52 @@ fn an_open_transaction_is_said(kafka: &Kafka) {
     assert!(said.contains("still open"), "{said}");
     assert_eq!(json(kafka, &["--group", "stuck", "--uncommitted"]).len(), 1);
     drop(open);
+}
+
+#[test]
+fn reading_needs_read_on_the_topic_and_no_other_right() {
+    let _turn = my_turn();
+    let secured = Secured::start(&["reader"], &[]);
+    let bootstrap = secured.kafka.bootstrap();
+    secured.kafka.create_topic(TOPIC, PARTITIONS, &[]);
+    groups::commit_by_hand(&secured.kafka, "by-hand", 2, 11, "");
+    let settings = secured.login_as("reader", "PLAIN");
+    let decode = || {
+        let settings = settings.iter().flat_map(|setting| ["--kafka", setting]);
+        Command::new(env!("CARGO_BIN_EXE_streamgauge"))
+            .args(["decode", "--bootstrap", &secured.login, "--group", "by-hand"])
+            .args(settings)
+            .output()
+            .expect("the binary starts")
+    };
+    let refused = |right: &str| {
+        let output = decode();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(5), "{said}");
+        assert!(
+            said.contains(&format!("needs {right} on topic `__consumer_offsets`")),
+            "{said}"
+        );
+    };
+    let grant = |operation: &str| {
+        let acl = Acl {
+            user: "reader".to_owned(),
+            resource: "topic".to_owned(),
+            pattern: "literal".to_owned(),
+            name: "__consumer_offsets".to_owned(),
+            operation: operation.to_owned(),
+        };
+        acls::grant(&bootstrap, &[acl]);
+    };
+    refused("DESCRIBE");
+    grant("DESCRIBE");
+    refused("READ");
+    grant("READ");
+    let output = decode();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        text(&output).contains(" OffsetCommit group=\"by-hand\" "),
+        "{}",
+        text(&output)
+    );
 }

@@ -6,8 +6,7 @@
 //! 4.3, and for offset commits and classic groups, which never changed but by version, of all since 0.9.
 //!
 //! Edges:
-//! - kinds 18 and up to 23 are in no release without the others; 18 (`StreamsGroupPartitionMetadata`) is in none, and
-//!   unknown here;
+//! - 18 (`StreamsGroupPartitionMetadata`) is in no release, and unknown here;
 //! - previews were laid out otherwise under the same version: new consumer groups in 3.7, share groups in 4.0. The layouts
 //!   are told apart by which of them reads a value to its end.
 
@@ -20,7 +19,7 @@ mod streams;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(i16)]
 pub enum Kind {
-    /// As [`Kind::OffsetCommit`]; written until Kafka 0.9.
+    /// As [`Kind::OffsetCommit`]; by the first brokers that kept offsets in a topic.
     LegacyOffsetCommit = 0,
     OffsetCommit = 1,
     /// A group of the classic protocol.
