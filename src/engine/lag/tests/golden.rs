@@ -1,7 +1,8 @@
 //! Bytes that Kafka's own classes wrote, and what they mean by Kafka's own JSON converters.
 //!
-//! `golden.txt` has a line for each key and each version of each value, full and bare: release, class, hex, JSON. Those of
-//! 4.0.0 and 3.7.0 are the layouts of previews.
+//! `golden.txt` has a line for each key and each version of each value, full and bare: release, class, hex, JSON. The
+//! bytes are those of the generated classes in `kafka-group-coordinator`, the JSON is that of their converters. Lines of
+//! 4.0.0 and 3.7.0 are the layouts of previews; 3.7.0 has no converters, so its JSON says what was set.
 
 use super::encode::{self, Form};
 use super::unhex;
