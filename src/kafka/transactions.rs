@@ -4,7 +4,7 @@
 //! knows three kinds of failure: retriable, abortable, fatal.
 //!
 //! Edges:
-//! - delivery reports are served inside `commit` and `abort`, no thread does it beside;
+//! - delivery reports are served inside `commit` and `abort`, and where offsets are refused; no thread does it beside;
 //! - a record that the broker refused for good makes the commit `Refused`, with its topic and size;
 //! - a fenced producer of a named instance was replaced by a newer process, unless its transaction was open for longer than
 //!   the coordinator allows: then the coordinator itself has fenced it, and a new producer goes on.
@@ -173,6 +173,10 @@ impl Transactions {
         current.does.extend(reads);
         current.group = Some(group.to_owned());
         let sent = current.producer.send_offsets_to_transaction(&list, member, CALL);
+        if sent.is_err() {
+            // What a refused record did to the transaction may show here before the record's own report is served.
+            current.serve(STEP);
+        }
         sent.map_err(|error| self.sorted(TxnError::from(&error), "send_offsets_to_transaction"))
     }
 
