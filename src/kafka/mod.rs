@@ -10,7 +10,9 @@
 
 mod admin;
 mod context;
+mod ends;
 mod group;
+mod groups;
 mod log;
 mod lookout;
 mod offsets;
@@ -21,6 +23,7 @@ mod rights;
 mod sampler;
 mod settings;
 mod sys;
+mod tails;
 mod topics;
 mod transactions;
 mod trimmer;
@@ -33,12 +36,15 @@ use rdkafka::consumer::BaseConsumer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 pub use admin::{BrokerInfo, ClusterInfo, ConnectError, TopicInfo, cluster_info, describe};
+pub use ends::{EndSampler, LogEnds, Unknown};
+pub use groups::{Group, GroupClient, Listing, LookError, Looked};
 pub use log::KafkaLog;
 pub use offsets::{fetch_group_offsets, log_end_sum};
 pub use orphans::{OrphanWatch, Watched};
 pub use reader::{Begin, Isolation, Lying, Polled, TopicReader};
 pub use rights::{Missing, Operation, TopicNeed, missing_in_transactions, missing_on_topics};
 pub use settings::{Connection, MAX_MESSAGE_BYTES, SettingsError};
+pub use tails::{LONGEST, Span, Tail, TailReader, Tails};
 pub use topics::{Cleanup, Created, EnsureError, TopicSpec, ensure_topics};
 
 pub use crate::runtime::log::ClientOptions;

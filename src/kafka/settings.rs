@@ -211,6 +211,20 @@ impl Connection {
         told_of_disconnects(self.config(&ours))
     }
 
+    /// Reads the few records before the ends of many partitions, by `assign`.
+    pub(super) fn tail_reader(&self) -> ClientConfig {
+        let mut ours = vec![
+            ("group.id", "streamgauge-reader".to_owned()),
+            ("enable.partition.eof", "true".to_owned()),
+            // A thousand records at most are wanted of each partition, often the first one alone.
+            ("max.partition.fetch.bytes", (256 * 1024).to_string()),
+        ];
+        ours.extend(reading("read_committed", 16 * 1024));
+        // That there is nothing more is told only when this is over.
+        ours.push(("fetch.wait.max.ms", "20".to_owned()));
+        told_of_disconnects(self.config(&ours))
+    }
+
     /// Asks about topics and log ends. Being read_uncommitted it is told high watermarks, not last stable offsets.
     pub(super) fn metadata_client(&self) -> ClientConfig {
         let mut ours = vec![("topic.metadata.refresh.interval.ms", "30000".to_owned())];
@@ -466,6 +480,10 @@ mod tests {
             .unwrap();
         connection
             .metadata_client()
+            .create::<rdkafka::consumer::BaseConsumer>()
+            .unwrap();
+        connection
+            .tail_reader()
             .create::<rdkafka::consumer::BaseConsumer>()
             .unwrap();
         connection

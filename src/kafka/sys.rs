@@ -10,6 +10,8 @@
 //!   (rdkafka panics on the last);
 //! - `commit_transaction` of rdkafka flushes first and so waits for records that a failed transaction never sends;
 //! - topic ids, and what the login may do with a topic, come with DescribeTopics;
+//! - groups of the newer protocol, all offsets of a group, and log ends with an error for each partition come with admin
+//!   calls that rdkafka lacks;
 //! - headers are borrowed from the records that are taken here;
 //! - leader hints: librdkafka 2.12.1 (and 2.15) counts every partition of a Fetch response that names a current leader
 //!   (KIP-951), but fills in only those that have one. Where some have none, as while brokers restart, it reads memory that
@@ -35,6 +37,8 @@ use rdkafka::types::RDKafkaRespErr;
 use crate::engine::task::{Headers, Record, Stamp, TopicId};
 use crate::engine::time::WallTime;
 use crate::runtime::log::TopicPartition;
+
+use super::reader::Isolation;
 
 /// The most that is taken over from librdkafka in one call.
 const BATCH: usize = 256;
@@ -115,6 +119,60 @@ pub(super) struct Described {
     /// What the login may do with it (KIP-430); `None` where the brokers do not tell.
     pub allowed: Option<Vec<rd::rd_kafka_AclOperation_t>>,
 }
+
+/// Questions to the brokers that are under way, each under a number of the asker's.
+pub(super) struct Inquiry<'c, C: ClientContext> {
+    queue: Queue,
+    client: &'c Client<C>,
+}
+
+/// What can be asked. Names and lists are copied by the call.
+#[derive(Clone, Copy)]
+pub(super) enum Question<'q> {
+    /// The groups of all brokers.
+    Groups,
+    /// Members of a classic or KIP-848 group.
+    Group(&'q str),
+    /// All offsets that a group has committed; not those of open transactions, and without waiting for them.
+    Committed(&'q str),
+    /// The offset that each element asks for by its logical offset (`Offset::Beginning`, `Offset::End`).
+    Ends(&'q TopicPartitionList, Isolation),
+}
+
+/// The answer to a [`Question`].
+pub(super) enum Answer {
+    /// The second: brokers that did not tell, and why.
+    Groups(Vec<ListedGroup>, Vec<Refusal>),
+    Group(DescribedGroup),
+    Offsets(Vec<ListEntry>),
+}
+
+/// A question's error, with librdkafka's words.
+pub(super) type Refusal = (RDKafkaErrorCode, String);
+
+/// A group as a broker lists it.
+pub(super) struct ListedGroup {
+    pub name: String,
+    /// As librdkafka writes it: `Classic`, `Consumer`; `None` where the broker does not tell.
+    pub kind: Option<String>,
+    /// `None` where the broker does not tell.
+    pub state: Option<String>,
+    /// Nobody ever joined it: it has commits alone.
+    pub simple: bool,
+}
+
+/// A group as its coordinator describes it.
+pub(super) struct DescribedGroup {
+    pub kind: Option<String>,
+    pub state: Option<String>,
+    pub simple: bool,
+    pub members: u32,
+    /// What the members have been given.
+    pub assigned: Vec<TopicPartition>,
+}
+
+/// Options of one admin call, given back on drop.
+struct Options(NonNull<rd::rd_kafka_AdminOptions_t>);
 
 /// A failed call of the transactional API.
 #[derive(Clone, Debug)]
@@ -509,23 +567,28 @@ unsafe fn entries_of(list: *const rd::rd_kafka_topic_partition_list_t) -> Vec<Li
         }
         std::slice::from_raw_parts(list.elems, count)
             .iter()
-            .filter_map(|e| {
-                Some(ListEntry {
-                    partition: TopicPartition {
-                        topic: text(e.topic),
-                        partition: u32::try_from(e.partition).ok()?,
-                    },
-                    offset: e.offset,
-                    metadata: bytes(e.metadata, e.metadata_size)
-                        .map(|b| String::from_utf8_lossy(b).into_owned())
-                        .unwrap_or_default(),
-                    error: match e.err {
-                        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => None,
-                        code => Some(code.into()),
-                    },
-                })
-            })
+            .filter_map(|element| entry_of(element))
             .collect()
+    }
+}
+
+/// SAFETY: `element` is alive.
+unsafe fn entry_of(element: &rd::rd_kafka_topic_partition_t) -> Option<ListEntry> {
+    unsafe {
+        Some(ListEntry {
+            partition: TopicPartition {
+                topic: text(element.topic),
+                partition: u32::try_from(element.partition).ok()?,
+            },
+            offset: element.offset,
+            metadata: bytes(element.metadata, element.metadata_size)
+                .map(|b| String::from_utf8_lossy(b).into_owned())
+                .unwrap_or_default(),
+            error: match element.err {
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => None,
+                code => Some(code.into()),
+            },
+        })
     }
 }
 
@@ -668,6 +731,239 @@ unsafe fn described(topic: *const rd::rd_kafka_TopicDescription_t) -> Described 
             id: bytes,
             allowed: (!allowed.is_null()).then(|| std::slice::from_raw_parts(allowed, count).to_vec()),
         }
+    }
+}
+
+// === impl Options ===
+
+impl Options {
+    fn new<C: ClientContext>(
+        client: &Client<C>,
+        call: rd::rd_kafka_admin_op_t,
+        number: usize,
+        wait: Duration,
+    ) -> Result<Self, RDKafkaErrorCode> {
+        // SAFETY: the client is alive; what comes back belongs to the new Options.
+        let options = unsafe { rd::rd_kafka_AdminOptions_new(client.native_ptr(), call) };
+        let options = Self(NonNull::new(options).ok_or(RDKafkaErrorCode::Fail)?);
+        let mut refusal = [0 as c_char; 256];
+        // SAFETY: the options are alive, and `refusal` has that size. The number is never used as an address.
+        let code = unsafe {
+            rd::rd_kafka_AdminOptions_set_opaque(options.0.as_ptr(), ptr::without_provenance_mut(number));
+            rd::rd_kafka_AdminOptions_set_request_timeout(
+                options.0.as_ptr(),
+                millis(wait),
+                refusal.as_mut_ptr(),
+                refusal.len(),
+            )
+        };
+        match code {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(options),
+            code => Err(code.into()),
+        }
+    }
+}
+
+impl Drop for Options {
+    fn drop(&mut self) {
+        // SAFETY: we own the options; calls copy them.
+        unsafe { rd::rd_kafka_AdminOptions_destroy(self.0.as_ptr()) }
+    }
+}
+
+// === impl Inquiry ===
+
+impl<'c, C: ClientContext> Inquiry<'c, C> {
+    pub(super) fn new(client: &'c Client<C>) -> Result<Self, RDKafkaErrorCode> {
+        // SAFETY: the client is alive, and outlives self; the reference belongs to the new Queue.
+        let queue = unsafe { rd::rd_kafka_queue_new(client.native_ptr()) };
+        let queue = Queue(NonNull::new(queue).ok_or(RDKafkaErrorCode::Fail)?);
+        Ok(Self { queue, client })
+    }
+
+    /// Sends a question; its answer comes out of [`next`](Self::next) under this number, an error after `wait` included.
+    pub(super) fn ask(&self, number: usize, question: Question<'_>, wait: Duration) -> Result<(), RDKafkaErrorCode> {
+        use rd::rd_kafka_admin_op_t as Call;
+        let name = |name: &str| CString::new(name).map_err(|_| RDKafkaErrorCode::InvalidGroupId);
+        let options = |call| Options::new(self.client, call, number, wait);
+        let (client, queue) = (self.client.native_ptr(), self.queue.0.as_ptr());
+        match question {
+            Question::Groups => {
+                let options = options(Call::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS)?;
+                // SAFETY: client, options and queue are alive during the call, which copies what it needs.
+                unsafe { rd::rd_kafka_ListConsumerGroups(client, options.0.as_ptr(), queue) }
+            }
+            Question::Group(group) => {
+                let options = options(Call::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS)?;
+                let group = name(group)?;
+                let mut names = [group.as_ptr()];
+                // SAFETY: as above; `names` has one name, which the call copies.
+                unsafe {
+                    rd::rd_kafka_DescribeConsumerGroups(client, names.as_mut_ptr(), 1, options.0.as_ptr(), queue);
+                }
+            }
+            Question::Committed(group) => {
+                // Unless asked to, the call does not wait for open transactions.
+                let options = options(Call::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS)?;
+                let group = name(group)?;
+                // SAFETY: as above; the request is ours, null stands for all topics, and the call copies it.
+                unsafe {
+                    let mut request = rd::rd_kafka_ListConsumerGroupOffsets_new(group.as_ptr(), ptr::null());
+                    rd::rd_kafka_ListConsumerGroupOffsets(client, &mut request, 1, options.0.as_ptr(), queue);
+                    rd::rd_kafka_ListConsumerGroupOffsets_destroy(request);
+                }
+            }
+            Question::Ends(list, isolation) => {
+                use rd::rd_kafka_IsolationLevel_t as Level;
+                let options = options(Call::RD_KAFKA_ADMIN_OP_LISTOFFSETS)?;
+                let level = match isolation {
+                    Isolation::Committed => Level::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
+                    Isolation::Uncommitted => Level::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
+                };
+                // SAFETY: as above; null where it went well, else an error that is ours.
+                unsafe {
+                    TxnError::take(rd::rd_kafka_AdminOptions_set_isolation_level(options.0.as_ptr(), level))
+                        .map_err(|error| error.code)?;
+                    rd::rd_kafka_ListOffsets(client, list.ptr(), options.0.as_ptr(), queue);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The next answer, with its question's number.
+    pub(super) fn next(&self, wait: Duration) -> Option<(usize, Result<Answer, Refusal>)> {
+        let event = self.queue.poll(wait)?;
+        // SAFETY: the event is alive; its opaque value is a number and never used as an address.
+        let number = unsafe { rd::rd_kafka_event_opaque(event.0.as_ptr()) }.addr();
+        // SAFETY: all that comes to this queue answers questions.
+        Some((number, unsafe { answer_in(&event) }))
+    }
+}
+
+/// SAFETY: `event` answers a [`Question`].
+unsafe fn answer_in(event: &Event) -> Result<Answer, Refusal> {
+    let event = event.0.as_ptr();
+    let empty = || (RDKafkaErrorCode::Fail, "an empty answer".to_owned());
+    unsafe {
+        let code = rd::rd_kafka_event_error(event);
+        if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err((code.into(), text(rd::rd_kafka_event_error_string(event))));
+        }
+        let mut count = 0;
+        match rd::rd_kafka_event_type(event) {
+            rd::RD_KAFKA_EVENT_LISTCONSUMERGROUPS_RESULT => {
+                let result = rd::rd_kafka_event_ListConsumerGroups_result(event);
+                let groups = rd::rd_kafka_ListConsumerGroups_result_valid(result, &mut count);
+                let groups = elements(groups, count).iter().map(|group| listed(*group)).collect();
+                let silent = rd::rd_kafka_ListConsumerGroups_result_errors(result, &mut count);
+                let silent = elements(silent, count).iter().filter_map(|error| refusal(*error));
+                Ok(Answer::Groups(groups, silent.collect()))
+            }
+            rd::RD_KAFKA_EVENT_DESCRIBECONSUMERGROUPS_RESULT => {
+                let result = rd::rd_kafka_event_DescribeConsumerGroups_result(event);
+                let groups = rd::rd_kafka_DescribeConsumerGroups_result_groups(result, &mut count);
+                let group = elements(groups, count).first().ok_or_else(empty)?;
+                described_group(*group).map(Answer::Group)
+            }
+            rd::RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT => {
+                let result = rd::rd_kafka_event_ListConsumerGroupOffsets_result(event);
+                let groups = rd::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &mut count);
+                let group = *elements(groups, count).first().ok_or_else(empty)?;
+                match refusal(rd::rd_kafka_group_result_error(group)) {
+                    Some(refusal) => Err(refusal),
+                    None => Ok(Answer::Offsets(entries_of(rd::rd_kafka_group_result_partitions(group)))),
+                }
+            }
+            rd::RD_KAFKA_EVENT_LISTOFFSETS_RESULT => {
+                let result = rd::rd_kafka_event_ListOffsets_result(event);
+                let ends = rd::rd_kafka_ListOffsets_result_infos(result, &mut count);
+                let of_end = |end: &*const _| {
+                    let element = rd::rd_kafka_ListOffsetsResultInfo_topic_partition(*end);
+                    element.as_ref().and_then(|element| entry_of(element))
+                };
+                Ok(Answer::Offsets(
+                    elements(ends, count).iter().filter_map(of_end).collect(),
+                ))
+            }
+            _ => Err(empty()),
+        }
+    }
+}
+
+/// SAFETY: `array` is null or has `count` elements that live for `'e`.
+unsafe fn elements<'e, T>(array: *mut *const T, count: usize) -> &'e [*const T] {
+    match array.is_null() {
+        true => &[],
+        false => unsafe { std::slice::from_raw_parts(array, count) },
+    }
+}
+
+/// SAFETY: `error` is null or alive.
+unsafe fn refusal(error: *const rd::rd_kafka_error_t) -> Option<Refusal> {
+    unsafe {
+        let code = rd::rd_kafka_error_code(error);
+        let said = || (code.into(), text(rd::rd_kafka_error_string(error)));
+        (code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then(said)
+    }
+}
+
+/// Names of groups may begin or end with spaces. SAFETY: `name` is null or a C string.
+unsafe fn verbatim(name: *const c_char) -> String {
+    if name.is_null() {
+        return String::new();
+    }
+    unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
+}
+
+/// librdkafka's word for it; `None` for "Unknown". SAFETY: `word` is null or a C string.
+unsafe fn told(word: *const c_char) -> Option<String> {
+    let word = unsafe { text(word) };
+    (!word.is_empty() && word != "Unknown").then_some(word)
+}
+
+/// SAFETY: `group` belongs to an event that lives.
+unsafe fn listed(group: *const rd::rd_kafka_ConsumerGroupListing_t) -> ListedGroup {
+    unsafe {
+        let (kind, state) = (
+            rd::rd_kafka_ConsumerGroupListing_type(group),
+            rd::rd_kafka_ConsumerGroupListing_state(group),
+        );
+        ListedGroup {
+            name: verbatim(rd::rd_kafka_ConsumerGroupListing_group_id(group)),
+            kind: told(rd::rd_kafka_consumer_group_type_name(kind)),
+            state: told(rd::rd_kafka_consumer_group_state_name(state)),
+            simple: rd::rd_kafka_ConsumerGroupListing_is_simple_consumer_group(group) != 0,
+        }
+    }
+}
+
+/// SAFETY: `group` belongs to an event that lives.
+unsafe fn described_group(group: *const rd::rd_kafka_ConsumerGroupDescription_t) -> Result<DescribedGroup, Refusal> {
+    unsafe {
+        if let Some(refusal) = refusal(rd::rd_kafka_ConsumerGroupDescription_error(group)) {
+            return Err(refusal);
+        }
+        let (kind, state) = (
+            rd::rd_kafka_ConsumerGroupDescription_type(group),
+            rd::rd_kafka_ConsumerGroupDescription_state(group),
+        );
+        let members = rd::rd_kafka_ConsumerGroupDescription_member_count(group);
+        let assigned = |member| {
+            let member = rd::rd_kafka_ConsumerGroupDescription_member(group, member);
+            let assignment = rd::rd_kafka_MemberDescription_assignment(member);
+            match assignment.is_null() {
+                true => Vec::new(),
+                false => partitions_of(rd::rd_kafka_MemberAssignment_partitions(assignment)),
+            }
+        };
+        Ok(DescribedGroup {
+            kind: told(rd::rd_kafka_consumer_group_type_name(kind)),
+            state: told(rd::rd_kafka_consumer_group_state_name(state)),
+            simple: rd::rd_kafka_ConsumerGroupDescription_is_simple_consumer_group(group) != 0,
+            members: u32::try_from(members).unwrap_or(u32::MAX),
+            assigned: (0..members).flat_map(assigned).collect(),
+        })
     }
 }
 
