@@ -12,6 +12,7 @@ mod cluster;
 mod decode;
 pub mod demo;
 mod health;
+mod lag;
 mod logs;
 mod rights;
 mod run;
@@ -70,6 +71,8 @@ enum Command {
     Audit(audit::AuditArgs),
     /// Print the records of `__consumer_offsets`: what groups committed, and how groups came and went
     Decode(decode::DecodeArgs),
+    /// Show the lag of consumer groups, worst first: no configuration, and nothing is joined
+    Lag(lag::LagArgs),
     /// Ask a running instance whether it is ready
     Health(health::HealthArgs),
     /// Print the version and what is built in
@@ -87,6 +90,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Schema(args) => return schema::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Decode(args) => decode::run(&args),
+        Command::Lag(args) => lag::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Version => version(),
     };

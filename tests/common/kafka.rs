@@ -139,6 +139,26 @@ impl Kafka {
         });
     }
 
+    /// Creates a topic whose partitions lie on these brokers alone, one each.
+    pub fn create_topic_on(&self, name: &str, brokers: &[i32]) {
+        let replicas: Vec<&[i32]> = brokers.iter().map(std::slice::from_ref).collect();
+        let count = i32::try_from(brokers.len()).expect("few partitions");
+        let topic = NewTopic::new(name, count, TopicReplication::Variable(&replicas));
+        let result = block_on(self.admin().create_topics([&topic], &options())).expect("an answer");
+        assert!(result[0].is_ok(), "{name} is not created: {result:?}");
+    }
+
+    /// Deletes the records of a partition before this offset.
+    pub fn delete_records(&self, topic: &str, partition: u32, before: i64) {
+        let mut offsets = TopicPartitionList::new();
+        let partition = i32::try_from(partition).expect("few");
+        offsets
+            .add_partition_offset(topic, partition, Offset::Offset(before))
+            .expect("a valid offset");
+        let result = block_on(self.admin().delete_records(&offsets, &options())).expect("an answer");
+        result.elements()[0].error().expect("the records are deleted");
+    }
+
     pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config

@@ -24,7 +24,7 @@ fn offsets(partitions: &[i32], offset: i64) -> TopicPartitionList {
 }
 
 /// Joins and waits for all partitions.
-fn joined(kafka: &Kafka, group: &str, topics: &str, settings: &[(&str, &str)]) -> BaseConsumer {
+pub fn joined(kafka: &Kafka, group: &str, topics: &str, settings: &[(&str, &str)]) -> BaseConsumer {
     let mut config = kafka.client();
     config
         .set("group.id", group)
@@ -46,7 +46,7 @@ fn joined(kafka: &Kafka, group: &str, topics: &str, settings: &[(&str, &str)]) -
     consumer
 }
 
-fn commit(consumer: &BaseConsumer, partitions: &[i32], offset: i64) {
+pub fn commit(consumer: &BaseConsumer, partitions: &[i32], offset: i64) {
     eventually("a commit", CALL, || {
         consumer
             .commit(&offsets(partitions, offset), CommitMode::Sync)
@@ -91,7 +91,7 @@ fn send(kafka: &Kafka, producer: &BaseProducer, group: &str, offset: i64) {
     });
 }
 
-fn transactional(kafka: &Kafka, id: &str) -> BaseProducer {
+pub fn transactional(kafka: &Kafka, id: &str) -> BaseProducer {
     let producer: BaseProducer = kafka.client().set("transactional.id", id).create().expect("a producer");
     producer.init_transactions(CALL).expect("transactions");
     producer.begin_transaction().expect("a transaction");
