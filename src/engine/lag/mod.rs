@@ -9,10 +9,15 @@
 //! - commits of transactions are ordinary records inside transactional batches: only a reader with read_committed knows
 //!   which of them ever counted.
 
+pub mod commits;
 pub mod coordinator;
+pub mod ends;
+pub mod lags;
 pub mod protocol;
+pub mod rate;
 pub mod record;
 pub mod schema;
+pub mod status;
 pub mod tree;
 pub mod view;
 pub mod wire;
