@@ -9,7 +9,8 @@
 //!
 //! Edges:
 //! - a group below the log start has yet to read from there on; behind an open transaction nothing is left to read;
-//! - where the data records that are left are not known, the marker of a transaction counts like a record;
+//! - a transaction's marker right behind the commit has come when it came: the lag in time of who left only that one
+//!   reaches back to it as soon as a record follows. Who knows the first record behind the commit asks with its offset;
 //! - a high watermark that goes back, and another topic id, are another log: everything known so far is forgotten. A log
 //!   that was truncated and has grown past its old end between two samples cannot be told from one that only grew;
 //! - a sample that is not newer than the last one is dropped, and so is one without a high watermark (negative);
@@ -20,7 +21,7 @@
 //! start only the newest is kept.
 
 use super::lags::is_another;
-use super::status::Ends;
+use super::status::{Ends, MARKER};
 use crate::engine::task::TopicId;
 use crate::engine::time::{Span, WallTime};
 
@@ -150,12 +151,10 @@ impl Samples {
 
     /// Lag in time at a committed offset. `records` are the data records that are left, where that is known.
     pub fn lag_time(&self, committed: i64, records: Option<i64>, now: WallTime) -> Option<Span> {
-        let newest = self.kept.last()?;
+        let latest = self.latest()?;
         let from = self.first_to_read(committed);
-        // Beyond the last stable offset is who reads uncommitted records.
-        let stable = self.last_stable.filter(|stable| committed <= *stable);
-        let end = stable.map_or(newest.high_watermark, |stable| stable.min(newest.high_watermark));
-        if end <= from || stable.and(records).is_some_and(|records| records <= 0) {
+        let records = latest.stable_for(committed).and(records);
+        if latest.end_for(committed) <= from || records.is_some_and(|records| records <= 0) {
             return Some(Span::ZERO);
         }
         let after = self.kept.partition_point(|kept| kept.high_watermark <= from);
@@ -177,18 +176,23 @@ impl Samples {
         self.log_start.map_or(committed, |start| start.max(committed))
     }
 
-    /// What [`status`](super::status::status) asks for.
+    /// What [`status`](super::status::status) asks for. `records` as in [`Self::lag_time`].
     pub fn ends(&self, committed: i64, records: Option<i64>, now: WallTime) -> Option<Ends> {
         let latest = self.latest()?;
         let lately = WallTime(now.0.saturating_sub(LATELY.as_micros()));
         let lowest = self.kept.iter().find(|kept| kept.at >= lately);
+        // What comes first may be markers. The first record is behind no more of them than there are.
+        let from = self.first_to_read(committed);
+        let left = latest.end_for(committed).saturating_sub(from);
+        let counted = latest.stable_for(committed).and(records);
+        let markers = counted.map_or(MARKER, |records| left.saturating_sub(records).max(0));
         Some(Ends {
             high_watermark: latest.high_watermark,
             last_stable: latest.last_stable,
             log_start: latest.log_start,
             records,
             lowest_lately: lowest.map(|kept| kept.high_watermark),
-            waited: self.waited(committed, now),
+            waited: self.waited(from.saturating_add(markers), now),
         })
     }
 
@@ -204,6 +208,22 @@ impl Samples {
 
     pub(super) fn oldest(&self) -> Option<WallTime> {
         self.kept.first().map(|oldest| oldest.at)
+    }
+}
+
+// === impl Sample ===
+
+impl Sample {
+    /// The last stable offset, for a group that heeds it: beyond it is who reads uncommitted records, and of those no count
+    /// of data records says anything.
+    fn stable_for(&self, committed: i64) -> Option<i64> {
+        self.last_stable.filter(|stable| committed <= *stable)
+    }
+
+    /// How far a group that committed this offset can read.
+    fn end_for(&self, committed: i64) -> i64 {
+        let stable = self.stable_for(committed);
+        stable.map_or(self.high_watermark, |stable| stable.min(self.high_watermark))
     }
 }
 

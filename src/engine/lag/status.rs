@@ -89,7 +89,7 @@ pub const GRACE: Span = Span::seconds(60);
 pub const NEW: Span = Span::seconds(600);
 
 /// A transaction ends with one offset that holds no data.
-const MARKER: i64 = 1;
+pub(super) const MARKER: i64 = 1;
 
 pub fn status(commits: &Commits, rules: Rules, now: WallTime, current: Ends) -> Status {
     match rules {

@@ -56,6 +56,18 @@ fn what_was_not_known_stays_unknown() {
     commits.push(unknown);
     assert_eq!(commits.last(), Some(unknown));
     assert_eq!(unknown.lag(), None);
+    let most = i64::from(u32::MAX) - 1;
+    for (records, kept) in [(-1, 0), (most, most), (most + 1, most), (i64::MAX, most)] {
+        commits.push(Commit {
+            lag_records: Some(records),
+            ..unknown
+        });
+        assert_eq!(
+            commits.last().and_then(|last| last.lag_records),
+            Some(kept),
+            "{records}"
+        );
+    }
     let ahead = Commit {
         log_end: Some(3),
         ..commit(7, 2)

@@ -175,7 +175,31 @@ fn burrows_lowest_end_is_of_the_last_samples() {
         (ends.records, ends.log_start, ends.last_stable),
         (Some(3), Some(0), Some(9_900))
     );
-    assert_eq!(ends.waited, risen.waited(9_000, second(990)));
+    let all_records = risen.ends(9_000, Some(900), second(990)).expect("samples");
+    assert_eq!(all_records.waited, risen.waited(9_000, second(990)));
+}
+
+#[test]
+fn a_marker_is_not_what_waits() {
+    // A group commits 100, the marker after it makes 101, and an hour later a record and its marker come.
+    let woken = samples((0..360).map(|at| (at * 10, 101)).chain([(3_600, 103)]));
+    let waited = |records| woken.ends(100, records, second(3_620)).and_then(|ends| ends.waited);
+    assert_eq!(waited(None), Some(Span::seconds(20)));
+    assert_eq!(waited(Some(1)), Some(Span::seconds(20)));
+    assert_eq!(waited(Some(2)), Some(Span::seconds(20)));
+    assert_eq!(waited(Some(3)), Some(Span::seconds(3_620)), "no marker at all");
+    let mut open = samples([(0, 100), (10, 200)]);
+    let stable = Sample {
+        last_stable: Some(90),
+        ..sample(20, 210)
+    };
+    open.observe(stable, None);
+    let uncommitted = open.ends(100, Some(0), second(100)).expect("samples");
+    assert_eq!(
+        uncommitted.waited,
+        Some(Span::seconds(90)),
+        "nobody counted beyond the last stable offset"
+    );
 }
 
 /// A log: when each offset was appended, in microseconds, and samples of its end.

@@ -59,6 +59,24 @@ fn a_ring_of_one_commit_is_no_stop_until_its_patience_is_over() {
 }
 
 #[test]
+fn three_commits_make_no_rhythm() {
+    let patience = NEW.as_micros() / 1_000_000;
+    for (count, given) in [(2, patience), (3, patience), (4, 60)] {
+        let last = (count - 1) * 5;
+        assert_eq!(
+            corrected(&steady(count), last + given, ends(500)),
+            Status::Ok,
+            "{count}"
+        );
+        assert_eq!(
+            corrected(&steady(count), last + given + 1, ends(500)),
+            Status::Stop,
+            "{count}"
+        );
+    }
+}
+
+#[test]
 fn a_second_rewind_is_seen_after_the_first_was_made_up_for() {
     let twice = ring([(700, 0, 800), (10, 60, 800), (750, 120, 800), (20, 180, 800)]);
     assert_eq!(burrow(&twice, 181, ends(800)), Status::Ok);
@@ -211,6 +229,11 @@ fn commits_at_one_offset_while_data_waits_are_a_stall() {
         ..ends(300)
     };
     assert_eq!(corrected(&idle, 181, come), Status::Ok);
+    let before_a_marker = ring((0..10).map(|at| (100, at * 20, 101)));
+    assert_eq!(corrected(&before_a_marker, 181, come), Status::Ok);
+    // Samples began a minute ago, but the commits know that data was there.
+    let known = ring((0..10).map(|at| (100, at * 20, 200)));
+    assert_eq!(corrected(&known, 181, come), Status::Stall);
 }
 
 #[test]
@@ -243,6 +266,22 @@ fn a_lag_that_grows_is_a_warning_despite_a_dip() {
     let commits = ring((0..).zip(growing).map(|(at, lag)| (at * 10, at * 20, at * 10 + lag)));
     assert_eq!(burrow(&commits, 181, ends(1_000)), Status::Ok);
     assert_eq!(corrected(&commits, 181, ends(1_000)), Status::Warn);
+}
+
+#[test]
+fn a_lag_that_grows_over_three_commits_or_for_a_moment_is_no_warning() {
+    let growing = |count: i64, step: i64| ring((0..count).map(|at| (at * 10, at * step, at * 10 + 100 * (at + 1))));
+    assert_eq!(corrected(&growing(3, 40), 81, ends(1_000)), Status::Ok);
+    assert_eq!(corrected(&growing(4, 20), 61, ends(1_000)), Status::Warn);
+    assert_eq!(corrected(&growing(10, 6), 55, ends(2_000)), Status::Ok);
+    assert_eq!(corrected(&growing(10, 7), 64, ends(2_000)), Status::Warn);
+}
+
+#[test]
+fn who_left_only_a_marker_at_one_commit_is_not_always_behind() {
+    let lags = [1, 1, 1, 1, 1, 40, 50, 60, 70, 80];
+    let commits = ring((0..).zip(lags).map(|(at, lag)| (at * 10, at * 20, at * 10 + lag)));
+    assert_eq!(corrected(&commits, 181, ends(1_000)), Status::Ok);
 }
 
 #[test]
