@@ -13,7 +13,8 @@
 //!   reaches back to it as soon as a record follows. Who knows the first record behind the commit asks with its offset;
 //! - a high watermark that goes back, and another topic id, are another log: everything known so far is forgotten. A log
 //!   that was truncated and has grown past its old end between two samples cannot be told from one that only grew;
-//! - a sample that is not newer than the last one is dropped, and so is one without a high watermark (negative);
+//! - a sample that is not newer than the last one is dropped, and so is one without a high watermark (negative). One that
+//!   is older by more than [`LATE`] is no late answer: the clock was set back, and what was known by it is forgotten;
 //! - while the end stands still only the first and the last sample of it are kept, so an idle partition takes two.
 //!
 //! Memory: 16 bytes a sample. Over a horizon of 24 hours 100 of them are kept where one comes every ten seconds, 130 where
@@ -59,6 +60,9 @@ const THINNED: i64 = 8;
 /// More samples than this are kept of no partition.
 pub const MOST: usize = 256;
 
+/// An answer is not older than this when it comes.
+pub const LATE: Span = Span::seconds(60);
+
 /// How far back Burrow's rules look for a group that had caught up: ten samples, ten seconds apart.
 const LATELY: Span = Span::seconds(100);
 
@@ -80,12 +84,17 @@ impl Samples {
         if is_another(self.topic_id, topic_id) {
             self.kept.clear();
         }
-        let newest = self.kept.last();
-        if sample.high_watermark < 0 || newest.is_some_and(|newest| sample.at <= newest.at) {
+        if sample.high_watermark < 0 {
             return;
         }
-        if newest.is_some_and(|newest| sample.high_watermark < newest.high_watermark) {
-            self.kept.clear();
+        if let Some(newest) = self.kept.last() {
+            let is_set_back = newest.at.since(sample.at) > LATE;
+            if sample.at <= newest.at && !is_set_back {
+                return;
+            }
+            if is_set_back || sample.high_watermark < newest.high_watermark {
+                self.kept.clear();
+            }
         }
         self.topic_id = topic_id.or(self.topic_id);
         self.last_stable = sample.last_stable;

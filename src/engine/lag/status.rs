@@ -24,7 +24,8 @@
 //!   committed beyond the last stable offset reads uncommitted records, and is measured by the high watermark;
 //! - below the log start, reading goes on there: what is gone is not left to read;
 //! - a commit beyond the high watermark, of a log that was truncated, cannot be reached again: it makes no rewind;
-//! - where nobody knows how long data has waited, it is taken to have come right after the last commit;
+//! - data that was there at the last commit has waited since, also where the samples began later: a restart makes no STOP
+//!   an OK. Where nobody knows how long data has waited, it is taken to have come right after the last commit;
 //! - a producer that has stopped makes no difference: what waits, waits.
 //!
 //! [`Rules::Burrow`] is the published evaluator, for those whose alerts are built on it. In its order:
@@ -104,6 +105,12 @@ fn corrected(commits: &Commits, now: WallTime, ends: &Ends) -> Status {
     };
     let silence = now.since(last.at);
     let waited = ends.waited.unwrap_or(silence);
+    // Samples may be younger than the commit: who left data then has let it wait since.
+    let waited = if ends.was_left(last) {
+        waited.max(silence)
+    } else {
+        waited
+    };
     if !ends.is_left(last.offset) || waited < GRACE {
         Status::Ok
     } else if silence > patience(commits) {
@@ -244,6 +251,13 @@ impl Ends {
             Some(records) => left > 0 && records > 0,
             None => left > MARKER,
         }
+    }
+
+    /// Whether some of what is left to read was there when the group committed.
+    fn was_left(&self, commit: Commit) -> bool {
+        let start = self.log_start.filter(|start| *start > commit.offset);
+        let is_kept = start.is_none_or(|start| commit.log_end.is_some_and(|end| end > start));
+        is_kept && commit.is_left() == Some(true)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The records of `__consumer_offsets`, held against what Kafka's own code writes and against an encoder; lag, rates and
 //! status against models of what happened.
 
+mod any_commits;
 mod burrow;
 mod commits;
 mod encode;

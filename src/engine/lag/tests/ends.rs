@@ -140,6 +140,21 @@ fn samples_out_of_order_are_dropped() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_does_not_freeze_the_log() {
+    // An hour too far for one sample: nothing after it would be taken for an hour.
+    let mut back = samples([(0, 100), (10, 200), (3_620, 210)]);
+    back.observe(sample(30, 400), None);
+    assert_eq!(back.latest(), Some(sample(30, 400)));
+    assert_eq!(lag(&back, 300, 35), None, "times by another clock say nothing");
+    back.observe(sample(40, 500), None);
+    assert_eq!(lag(&back, 450, 45), Some(10));
+    // As late as an answer may be.
+    let mut late = samples([(0, 100), (10, 200), (70, 300)]);
+    late.observe(sample(10, 150), None);
+    assert_eq!(late.latest(), Some(sample(70, 300)));
+}
+
+#[test]
 fn the_horizon_is_covered_and_no_more() {
     let mut hour = Samples::new(Span::seconds(3_600));
     for at in 0..2_000 {
