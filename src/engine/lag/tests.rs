@@ -7,6 +7,7 @@ mod commits;
 mod encode;
 mod ends;
 mod golden;
+mod groups;
 mod hostile;
 mod lags;
 mod rate;
