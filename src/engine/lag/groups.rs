@@ -242,14 +242,7 @@ impl Groups {
         }
     }
 
-    fn set(
-        &mut self,
-        kind: Kind,
-        about: About,
-        group: &str,
-        of: Option<&str>,
-        value: &[u8],
-    ) -> Result<(), Malformed> {
+    fn set(&mut self, kind: Kind, about: About, group: &str, of: Option<&str>, value: &[u8]) -> Result<(), Malformed> {
         if about == About::Classic {
             let members = u32::try_from(ClassicGroup::read(value)?.members.len()).unwrap_or(u32::MAX);
             if let Some(group) = self.known(group) {
@@ -278,7 +271,9 @@ impl Groups {
     }
 
     fn end(&mut self, about: About, name: &str, of: Option<&str>) -> bool {
-        let Some(group) = self.groups.get_mut(name) else { return false };
+        let Some(group) = self.groups.get_mut(name) else {
+            return false;
+        };
         match about {
             About::Classic => group.classic = None,
             About::Group(protocol) | About::Target(protocol) | About::Member(protocol) | About::Assigned(protocol) => {

@@ -36,7 +36,9 @@ fn fields(version: i16, layout: &'static [Field], numbers: &[(&str, i64)]) -> Tr
         };
         (field.name, value)
     };
-    let plain = layout.iter().filter(|field| field.tag.is_none() && field.is_in(version));
+    let plain = layout
+        .iter()
+        .filter(|field| field.tag.is_none() && field.is_in(version));
     Tree::Fields(plain.map(field).collect())
 }
 
@@ -54,7 +56,9 @@ enum Step {
 fn take(groups: &mut Groups, step: Step) -> bool {
     let mut record = |kind, of, numbers: Option<&[(&str, i64)]>| {
         let value = numbers.map(|numbers| value(kind, numbers));
-        groups.record(kind, GROUP, of, value.as_deref()).expect("it can be read")
+        groups
+            .record(kind, GROUP, of, value.as_deref())
+            .expect("it can be read")
     };
     match step {
         Step::Epoch(epoch) => record(Kind::ConsumerGroupMetadata, None, Some(&[("epoch", epoch)])),
