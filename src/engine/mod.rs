@@ -7,6 +7,7 @@ pub mod correlate;
 pub mod gauge;
 pub mod keyed;
 pub mod lag;
+pub mod names;
 pub mod pace;
 pub mod plan;
 pub mod series;

@@ -16,11 +16,13 @@ use super::window::WindowSize;
 
 mod join;
 mod journey;
+mod lag;
 
 pub use join::{
     Ask, Emit, Join, JoinIx, JoinedLabel, KeyFrom, Latest, MAX_KEY_BYTES, Measure, Measured, Operator, Respond, Side,
 };
 pub use journey::{Attribute, AttributeFrom, Journeys, Sampling, SpanFrom};
+pub use lag::{Lag, LagFrom};
 
 /// Index into [`Plan::metrics`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +39,8 @@ pub struct Plan {
     pub topics: Vec<TopicPlan>,
     /// What needs two records to know.
     pub joins: Vec<Join>,
+    /// What is wanted to be known of consumer groups.
+    pub lag: Option<Lag>,
 }
 
 /// One metric: what it is, not how it is filled (that is in the [`Recipe`]s of the topics).

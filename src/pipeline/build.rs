@@ -465,6 +465,7 @@ impl<'d> Builder<'d, '_> {
                 .help("this is a fault of streamgauge itself: please report it with the files");
         }
         let mut plan = Plan {
+            lag: None,
             pipelines,
             metrics: self.metrics,
             topics,

@@ -1,0 +1,56 @@
+//! What is wanted to be known of consumer groups.
+//!
+//! Rule: one application has at most one of these, whatever the number of its pipelines: a group is measured once.
+
+use crate::engine::lag::status::Rules;
+use crate::engine::names::Names;
+use crate::engine::time::Span;
+
+/// The `lag:` of a pipeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// Index into [`Plan::pipelines`](super::Plan::pipelines).
+    pub pipeline: usize,
+    pub groups: Names,
+    pub topics: Names,
+    /// Between two samples of log ends, and so between two points of a series that moves.
+    pub every: Span,
+    pub from: LagFrom,
+    pub status: Rules,
+    /// Partitions that groups have commits in, for each partition of the offsets topic: what comes beyond is in no series
+    /// of its own.
+    pub max_series: u32,
+    /// How far back the index of tapped topics tells when a record was appended.
+    pub horizon: Span,
+}
+
+/// Where commits are known from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LagFrom {
+    /// From the offsets topic, or where that is forbidden from the Admin API.
+    Auto,
+    Offsets,
+    Admin,
+}
+
+// === impl Lag ===
+
+impl Lag {
+    pub const EVERY: Span = Span::seconds(10);
+    pub const MAX_SERIES: u32 = 100_000;
+    pub const HORIZON: Span = Span::seconds(24 * 3_600);
+
+    /// Everything of everyone.
+    pub fn of_all(pipeline: usize) -> Self {
+        Self {
+            pipeline,
+            groups: Names::default(),
+            topics: Names::default(),
+            every: Self::EVERY,
+            from: LagFrom::Auto,
+            status: Rules::default(),
+            max_series: Self::MAX_SERIES,
+            horizon: Self::HORIZON,
+        }
+    }
+}
