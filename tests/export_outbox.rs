@@ -13,6 +13,7 @@ use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use opentelemetry_proto::tonic::metrics::v1::{Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
+use streamgauge::engine::lag::logs::{Partitions, Survey, Tail, TailSpan};
 use streamgauge::engine::task::{PartitionCounts, Record, Stamp, TopicId};
 use streamgauge::engine::time::WallTime;
 use streamgauge::export::outbox::{Control, OutboxConfig, spawn};
@@ -230,6 +231,22 @@ impl Log for FakeLog {
 
     fn commits(&mut self) -> Vec<(TopicPartition, Committed)> {
         unreachable!("an export loop heeds nobody")
+    }
+
+    fn ask_survey(&mut self, _: Partitions) {
+        unreachable!("an export loop compares with no logs")
+    }
+
+    fn survey(&mut self) -> Option<Survey> {
+        unreachable!("an export loop compares with no logs")
+    }
+
+    fn ask_tails(&mut self, _: BTreeSet<TailSpan>, _: Duration) {
+        unreachable!("an export loop compares with no logs")
+    }
+
+    fn tails(&mut self) -> Option<Vec<(TailSpan, Tail)>> {
+        unreachable!("an export loop compares with no logs")
     }
 
     fn sample_log_ends(&mut self, partitions: &[TopicPartition]) {

@@ -116,6 +116,7 @@ impl World {
             queue_kbytes: 1,
             tap_workers: 1,
             max_open: 1_000_000,
+            offsets_partitions: 1,
         };
         for topic in application("a").internal_topics() {
             let options = TopicOptions {

@@ -118,6 +118,7 @@ impl World {
             queue_kbytes: 1,
             tap_workers: 1,
             max_open: self.max_open,
+            offsets_partitions: 1,
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::engine::correlate::{CorrelateOptions, CorrelateStage};
 use crate::engine::gauge::{GaugeOptions, GaugeStage};
+use crate::engine::lag::{LagOptions, LagStage, OFFSETS_TOPIC};
 use crate::engine::plan::Plan;
 use crate::engine::tap::TapStage;
 use crate::engine::task::{OpenTask, Stage};
@@ -33,6 +34,10 @@ pub(super) const DEAD_LETTERS: &str = "dead-letters";
 pub(super) const CORRELATE_REPARTITION: &str = "correlate-repartition";
 pub(super) const CORRELATE_CHANGELOG: &str = "correlate-changelog";
 pub(super) const TRACES_OUTBOX: &str = "otlp-traces";
+pub(super) const LAG_CHANGELOG: &str = "lag-changelog";
+
+/// As many partitions has the offsets topic unless the brokers are set otherwise (`offsets.topic.num.partitions`).
+pub const OFFSETS_PARTITIONS: u32 = 50;
 
 /// One application as this process runs it.
 #[derive(Clone)]
@@ -52,6 +57,8 @@ pub struct Application {
     pub tap_workers: u32,
     /// Keys and undecided records that one correlate task may hold before sources that are ahead wait.
     pub max_open: u64,
+    /// Partitions of the brokers' own topic of offsets, and so of the lag stage's changelog.
+    pub offsets_partitions: u32,
 }
 
 /// An internal topic as it has to be.
@@ -116,7 +123,7 @@ impl Application {
 
     /// See [`internal_topics`].
     pub fn internal_topics(&self) -> Vec<InternalTopic> {
-        internal_topics(&self.id, self.shuffle_partitions, &self.plan)
+        internal_topics(&self.id, self.shuffle_partitions, self.offsets_partitions, &self.plan)
     }
 
     /// The `number`th tap worker of this process.
@@ -188,6 +195,37 @@ impl Application {
         })
     }
 
+    /// The worker that reads the offsets topic; `None` where nobody asks for lag.
+    pub fn lag_worker(&self) -> Option<WorkerSetup> {
+        let lag = self.plan.lag.clone()?;
+        let every = lag.every;
+        let options = LagOptions {
+            application: self.id.clone(),
+            pipeline: self.plan.pipelines.get(lag.pipeline).cloned().unwrap_or_default(),
+            lag,
+        };
+        let mut worker = self.options(Stage::Lag, 0);
+        worker.topics.changelog = Some(self.lag_changelog());
+        worker.topics.outbox = Some((self.outbox(), self.shuffle_partitions));
+        Some(WorkerSetup {
+            client: self.client(Stage::Lag, 0),
+            options: WorkerOptions {
+                inputs: vec![OFFSETS_TOPIC.to_owned()],
+                survey_every: Some(every),
+                // Each survey is sealed at once. Commits of its own are input like others: it is not to feed itself faster.
+                seal_every: Span::micros(every.as_micros().saturating_mul(2)),
+                topic_ids: true,
+                ..worker
+            },
+            stage: Box::new(move || Box::new(LagStage::new(options.clone()))),
+        })
+    }
+
+    /// What the lag stage knows of groups.
+    pub fn lag_changelog(&self) -> String {
+        named(&self.id, LAG_CHANGELOG)
+    }
+
     pub fn gauge_worker(&self) -> WorkerSetup {
         let (plan, options) = (Arc::clone(&self.plan), self.gauge_options());
         let mut worker = self.options(Stage::Gauge, 0);
@@ -211,7 +249,8 @@ impl Application {
     }
 
     fn client_of(&self, group: String, name: &str, number: u32) -> ClientOptions {
-        let clients = self.tap_workers + 2 + u32::from(self.plan.correlates()) + u32::from(self.plan.traces());
+        let of_plan = [self.plan.correlates(), self.plan.traces(), self.plan.lag.is_some()];
+        let clients = self.tap_workers + 2 + of_plan.into_iter().map(u32::from).sum::<u32>();
         ClientOptions {
             group,
             instance: self.instance.as_ref().map(|instance| format!("{instance}-{number}")),
@@ -247,6 +286,8 @@ impl Application {
                 Stage::Tap => self.input_topics(),
                 Stage::Correlate if self.plan.correlates() => vec![self.correlate_repartition()],
                 Stage::Correlate => continue,
+                Stage::Lag if self.plan.lag.is_some() => vec![OFFSETS_TOPIC.to_owned()],
+                Stage::Lag => continue,
                 Stage::Gauge => vec![self.gauge_repartition()],
                 Stage::Export => vec![self.outbox()],
             };
@@ -289,6 +330,7 @@ impl Application {
             seal_every: self.seal_every,
             seal_bytes: 4 * 1024 * 1024,
             sample_ends: false,
+            survey_every: None,
             trim_input: false,
             topic_ids: false,
             accept_reset: self.accept_reset,
@@ -312,6 +354,7 @@ pub fn stage_name(stage: Stage) -> &'static str {
     match stage {
         Stage::Tap => "tap",
         Stage::Correlate => "correlate",
+        Stage::Lag => "lag",
         Stage::Gauge => "gauge",
         Stage::Export => "export",
     }
@@ -326,6 +369,7 @@ pub fn group(application_id: &str, stage: Stage) -> String {
     match stage {
         Stage::Tap => application_id.to_owned(),
         Stage::Correlate => named(application_id, "correlate"),
+        Stage::Lag => named(application_id, "lag"),
         Stage::Gauge => named(application_id, "gauge"),
         Stage::Export => named(application_id, "otlp-metrics"),
     }
@@ -337,7 +381,12 @@ pub fn traces_group(application_id: &str) -> String {
 }
 
 /// Every topic that the application keeps for itself, with these pipelines.
-pub fn internal_topics(application_id: &str, shuffle_partitions: u32, plan: &Plan) -> Vec<InternalTopic> {
+pub fn internal_topics(
+    application_id: &str,
+    shuffle_partitions: u32,
+    offsets_partitions: u32,
+    plan: &Plan,
+) -> Vec<InternalTopic> {
     let topic = |what, partitions, compacted, retention_hours, holds| InternalTopic {
         name: named(application_id, what),
         partitions,
@@ -385,6 +434,15 @@ pub fn internal_topics(application_id: &str, shuffle_partitions: u32, plan: &Pla
             "open requests, looked-up values, records that wait",
         ));
     }
+    if plan.lag.is_some() {
+        topics.push(topic(
+            LAG_CHANGELOG,
+            offsets_partitions,
+            true,
+            None,
+            "what groups have committed, and what was told of it",
+        ));
+    }
     if plan.traces() {
         let holds = "frozen spans";
         topics.push(topic(TRACES_OUTBOX, shuffle_partitions, false, Some(24), holds));
@@ -394,7 +452,7 @@ pub fn internal_topics(application_id: &str, shuffle_partitions: u32, plan: &Pla
 
 /// An input topic that is one of the application's own: it would be fed with what it is read for.
 pub fn own_input<'p>(plan: &'p Plan, application_id: &str) -> Option<&'p str> {
-    let own = internal_topics(application_id, 1, plan);
+    let own = internal_topics(application_id, 1, 1, plan);
     let inputs = plan.topics.iter().map(|topic| topic.topic.as_str());
     inputs
         .into_iter()

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use super::cluster::{ApplicationArgs, ClusterArgs};
 use super::{Exit, application, complain, rights};
+use crate::engine::lag::OFFSETS_TOPIC;
 use crate::engine::plan::ValueFrom;
 use crate::engine::plan::{
     Kind, LabelFrom, Metric, MetricIx, Operator, Plan, Recipe, Respond, SourcePlan, TimeFormat, TimeFrom, TopicPlan,
@@ -225,6 +226,10 @@ impl Report<'_> {
         if self.plan().correlates() {
             self.line(2, "correlate", &correlates);
         }
+        if self.plan().lag.is_some() {
+            let lag = format!("one task a partition of {OFFSETS_TOPIC}, group {application}-lag");
+            self.line(2, "lag", &lag);
+        }
         self.line(2, "gauge", &format!("{gauges}, group {application}-gauge"));
         self.line(2, "export", &exports);
     }
@@ -304,7 +309,12 @@ impl Report<'_> {
             shuffle_partitions,
             ..
         } = self.request;
-        let topics = application::internal_topics(application_id, *shuffle_partitions, self.plan());
+        let topics = application::internal_topics(
+            application_id,
+            *shuffle_partitions,
+            application::OFFSETS_PARTITIONS,
+            self.plan(),
+        );
         let width = topics.iter().map(|topic| topic.name.len()).max().unwrap_or_default();
         self.out.push_str("\ninternal topics\n");
         for topic in topics {

@@ -10,8 +10,9 @@
 
 use super::application::{
     self, Application, CORRELATE_CHANGELOG, CORRELATE_REPARTITION, DEAD_LETTERS, GAUGE_CHANGELOG, GAUGE_REPARTITION,
-    OUTBOX, TRACES_OUTBOX, named,
+    LAG_CHANGELOG, OUTBOX, TRACES_OUTBOX, named,
 };
+use crate::engine::lag::OFFSETS_TOPIC;
 use crate::engine::plan::Plan;
 use crate::engine::task::Stage;
 use crate::kafka::{self, ConnectError, Connection, Missing, Operation, TopicInfo, TopicNeed};
@@ -22,13 +23,16 @@ fn stages_of(plan: &Plan) -> Vec<Stage> {
     if plan.correlates() {
         stages.push(Stage::Correlate);
     }
+    if plan.lag.is_some() {
+        stages.push(Stage::Lag);
+    }
     stages
 }
 
 /// What these stages do with topics.
 fn needs(application_id: &str, plan: &Plan, stages: &[Stage]) -> Vec<TopicNeed> {
     use Operation::{Create, Delete, Describe, DescribeConfigs, Read, Write};
-    use Stage::{Correlate, Export, Gauge, Tap};
+    use Stage::{Correlate, Export, Gauge, Lag, Tap};
     let own = |what: &str, of: &[(Stage, &[Operation])]| {
         // Every instance makes and verifies all of them.
         let mut operations = vec![Create, Describe, DescribeConfigs];
@@ -53,8 +57,8 @@ fn needs(application_id: &str, plan: &Plan, stages: &[Stage]) -> Vec<TopicNeed> 
     needs.extend([
         own(GAUGE_REPARTITION, partials),
         own(GAUGE_CHANGELOG, &[(Gauge, &[Read, Write])]),
-        own(OUTBOX, &[(Gauge, &[Write]), (Export, &[Read])]),
-        own(DEAD_LETTERS, &[(Tap, &[Write]), (Export, &[Write])]),
+        own(OUTBOX, &[(Gauge, &[Write]), (Lag, &[Write]), (Export, &[Read])]),
+        own(DEAD_LETTERS, &[(Tap, &[Write]), (Lag, &[Write]), (Export, &[Write])]),
     ]);
     if plan.correlates() {
         let keyed: &[(Stage, &[Operation])] = &[(Tap, &[Write]), (Correlate, &[Read, Delete])];
@@ -62,6 +66,15 @@ fn needs(application_id: &str, plan: &Plan, stages: &[Stage]) -> Vec<TopicNeed> 
             own(CORRELATE_REPARTITION, keyed),
             own(CORRELATE_CHANGELOG, &[(Correlate, &[Read, Write])]),
         ]);
+    }
+    if plan.lag.is_some() {
+        if stages.contains(&Lag) {
+            needs.push(TopicNeed {
+                topic: OFFSETS_TOPIC.to_owned(),
+                operations: vec![Read],
+            });
+        }
+        needs.push(own(LAG_CHANGELOG, &[(Lag, &[Read, Write])]));
     }
     if plan.traces() {
         needs.push(own(TRACES_OUTBOX, &[(Correlate, &[Write]), (Export, &[Read])]));

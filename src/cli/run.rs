@@ -14,6 +14,7 @@ use super::application::{self, Application, DEAD_LETTER_PARTITIONS, InternalTopi
 use super::cluster::{ApplicationArgs, ClusterArgs, legal_name};
 use super::workers::{self, Running};
 use super::{Exit, complain, environment, rights};
+use crate::engine::lag::OFFSETS_TOPIC;
 use crate::engine::task::Stage;
 use crate::engine::time::Span;
 use crate::export::outbox::{self, Control, OutboxConfig};
@@ -69,7 +70,7 @@ pub struct RunArgs {
     workers: Option<u32>,
 
     /// Stages to run here
-    #[arg(long, value_delimiter = ',', default_value = "tap,correlate,gauge,export", value_parser = stage_of, value_name = "STAGE,...")]
+    #[arg(long, value_delimiter = ',', default_value = "tap,correlate,lag,gauge,export", value_parser = stage_of, value_name = "STAGE,...")]
     stages: Vec<Stage>,
 
     /// What all Kafka clients of this process together buffer of fetched records, in MiB
@@ -111,14 +112,14 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
     if let Some(own) = application::own_input(&plan, application_id) {
         return Err(usage(application::own_input_refused(own, application_id)));
     }
-    let application = application(args, Arc::new(plan));
+    let mut application = application(args, Arc::new(plan));
     let exports = exports(args, &application)?;
     let connection = args.cluster.connection()?;
     let stopping = Running::default();
     stop_on_signals(&stopping)?;
     let cluster = KafkaCluster::new(connection).map_err(usage)?;
 
-    if !prepare_topics(&cluster, &application, args, &stopping)? {
+    if !prepare_topics(&cluster, &mut application, args, &stopping)? {
         return Ok(Exit::Done);
     }
     name_missing_topics(&cluster, &application);
@@ -179,13 +180,18 @@ fn start_stages(
 ) -> Result<Threads, Exit> {
     let connect: Arc<dyn Connect> = Arc::new(Arc::clone(cluster));
     let mut setups = Vec::new();
-    if args.stages.contains(&Stage::Gauge) {
+    // Without input topics, with lag alone, there is nothing to tap.
+    let has_inputs = !application.plan.topics.is_empty();
+    if args.stages.contains(&Stage::Lag) {
+        setups.extend(application.lag_worker());
+    }
+    if has_inputs && args.stages.contains(&Stage::Gauge) {
         setups.push(application.gauge_worker());
     }
     if args.stages.contains(&Stage::Correlate) {
         setups.extend(application.correlate_worker());
     }
-    if args.stages.contains(&Stage::Tap) {
+    if has_inputs && args.stages.contains(&Stage::Tap) {
         setups.extend((0..application.tap_workers).map(|number| application.tap_worker(number)));
     }
     let mut threads = Threads {
@@ -280,13 +286,14 @@ fn application(args: &RunArgs, plan: Arc<crate::engine::plan::Plan>) -> Applicat
         queue_kbytes: args.buffer * 1024,
         tap_workers: args.workers.unwrap_or(cores),
         max_open: args.max_open,
+        offsets_partitions: application::OFFSETS_PARTITIONS,
     }
 }
 
 /// Waits for the broker and makes the internal topics. `false`: told to stop meanwhile.
 fn prepare_topics(
     cluster: &KafkaCluster,
-    application: &Application,
+    application: &mut Application,
     args: &RunArgs,
     running: &Running,
 ) -> Result<bool, Exit> {
@@ -341,8 +348,11 @@ impl From<ConnectError> for NotPrepared {
     }
 }
 
-fn try_to_prepare(cluster: &KafkaCluster, application: &Application, args: &RunArgs) -> Result<(), NotPrepared> {
+fn try_to_prepare(cluster: &KafkaCluster, application: &mut Application, args: &RunArgs) -> Result<(), NotPrepared> {
     require_rights(cluster, application, args)?;
+    if application.plan.lag.is_some() {
+        application.offsets_partitions = offsets_partitions(cluster, application)?;
+    }
     let specs: Vec<TopicSpec> = application
         .internal_topics()
         .iter()
@@ -367,6 +377,24 @@ fn try_to_prepare(cluster: &KafkaCluster, application: &Application, args: &RunA
         require_rights(cluster, application, args)?;
     }
     guard_state(cluster, application, args)
+}
+
+/// How many partitions the offsets topic has. Brokers make it when the first group looks for its coordinator.
+fn offsets_partitions(cluster: &KafkaCluster, application: &Application) -> Result<u32, NotPrepared> {
+    let count = || -> Result<Option<u32>, NotPrepared> {
+        let (_, found) = kafka::describe(cluster.connection(), &[OFFSETS_TOPIC.to_owned()])?;
+        Ok(found
+            .first()
+            .and_then(|topic| topic.partitions)
+            .filter(|count| *count > 0))
+    };
+    if let Some(count) = count()? {
+        return Ok(count);
+    }
+    // The answer does not matter: the question makes the topic.
+    let asked = kafka::fetch_group_offsets(cluster.connection(), &application.group(Stage::Lag), None);
+    let why = asked.err().map_or_else(String::new, |error| format!(": {error}"));
+    count()?.ok_or_else(|| NotPrepared::Yet(format!("{OFFSETS_TOPIC} does not exist yet{why}")))
 }
 
 fn require_rights(cluster: &KafkaCluster, application: &Application, args: &RunArgs) -> Result<(), NotPrepared> {
@@ -518,9 +546,10 @@ fn stage_of(text: &str) -> Result<Stage, String> {
     match text {
         "tap" => Ok(Stage::Tap),
         "correlate" => Ok(Stage::Correlate),
+        "lag" => Ok(Stage::Lag),
         "gauge" => Ok(Stage::Gauge),
         "export" => Ok(Stage::Export),
-        _ => Err("takes tap, correlate, gauge and export, separated by commas".to_owned()),
+        _ => Err("takes tap, correlate, lag, gauge and export, separated by commas".to_owned()),
     }
 }
 

@@ -9,8 +9,10 @@
 //! - after [`Halt::Stop`] the stage ends with that message; the task is dropped without a seal;
 //! - `seal` returns `None` when there is nothing to write and the position has not moved.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
+use super::lag::logs::{Logs, Partitions, Survey, Tail, TailSpan};
 use super::tap::ledger::Ledger;
 use super::time::Watermark;
 use super::time::{EventTime, WallTime};
@@ -72,6 +74,10 @@ pub enum Input<'a> {
     Partitions(&'a PartitionCounts),
     /// The runtime has stopped reading this partition, or reads on: what lies ahead is there, and is not taken.
     Waiting(bool),
+    /// The brokers are asked for the ends of the logs that the task wants ([`Task::wants`]), now.
+    Surveying,
+    /// They have answered.
+    Surveyed(&'a Logs),
     /// The wall time. Comes before a batch of records and before each seal; never goes back within one task.
     Time(WallTime),
 }
@@ -112,6 +118,7 @@ pub enum Halt {
 pub enum Stage {
     Tap,
     Correlate,
+    Lag,
     Gauge,
     Export,
 }
@@ -185,6 +192,17 @@ pub trait Task: Send {
 
     fn view(&self) -> TaskView;
 
+    /// Adds the logs whose ends the task wants to know, where it compares with any.
+    fn wants(&self, _partitions: &mut Partitions) {}
+
+    /// Adds the spans of those logs whose records it wants counted.
+    fn tails(&self, _logs: &Logs, _spans: &mut BTreeSet<TailSpan>) {}
+
+    /// Whether the task has still to read what was there before it can say anything.
+    fn is_behind(&self) -> bool {
+        false
+    }
+
     /// How far the task's partition is, where the stage makes some wait for others.
     fn watermark(&self) -> Option<Watermark> {
         None
@@ -248,6 +266,17 @@ pub trait OpenTask: Send {
 
     /// A task for `partition` of `topic`. The error is for a person and stops the stage.
     fn open(&self, topic: &str, partition: u32, at: Open<'_>) -> Result<Box<dyn Task>, String>;
+
+    /// What the brokers said of the logs that the tasks want to know.
+    fn survey(&mut self, _survey: Survey) {}
+
+    /// What was counted in them.
+    fn tails(&mut self, _tails: Vec<(TailSpan, Tail)>) {}
+
+    /// Everything that surveys have said so far; `None` for a stage that wants none.
+    fn logs(&self) -> Option<&Logs> {
+        None
+    }
 
     /// What another task of the application has committed, here or elsewhere: the metadata of its commit.
     fn hear(&mut self, _topic: &str, _partition: u32, _metadata: &str) {}

@@ -8,6 +8,7 @@
 //!   forgets its member id, and a heartbeat that it sends without one is answered with FENCED_INSTANCE_ID: the member has
 //!   fenced itself. The producer is asked; where it is still the newest, the group is joined again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,9 +19,11 @@ use rdkafka::topic_partition_list::Offset;
 use super::group::GroupReader;
 use super::restore::Restores;
 use super::sampler::Asker;
+use super::surveyor::Surveyor;
 use super::transactions::Transactions;
 use super::trouble::{self, About};
 use super::{CALL, ClientOptions, KafkaCluster, list, lookout, sys};
+use crate::engine::lag::logs::{Partitions, Survey, Tail, TailSpan};
 use crate::engine::task::{PartitionCounts, TopicId};
 use crate::engine::time::WallTime;
 use crate::runtime::log::{Change, CommitOffset, Committed, Log, LogError, Notice, Send, Sink, TopicPartition};
@@ -40,6 +43,8 @@ pub struct KafkaLog {
     restores: Restores,
     ends: Asker,
     commits: lookout::Asker,
+    /// Started with the first question.
+    surveyor: Option<Surveyor>,
     /// When the producer was served last.
     served: Instant,
     /// The group says that another process has this name; the producer was not asked yet.
@@ -63,6 +68,7 @@ impl KafkaLog {
             restores,
             ends,
             commits,
+            surveyor: None,
             served: Instant::now(),
             suspected: None,
             cluster,
@@ -200,6 +206,26 @@ impl Log for KafkaLog {
 
     fn commits(&mut self) -> Vec<(TopicPartition, Committed)> {
         self.commits.answers()
+    }
+
+    fn ask_survey(&mut self, partitions: Partitions) {
+        let cluster = &self.cluster;
+        let start = || Surveyor::start(cluster.connection().clone(), Arc::clone(&cluster.metadata));
+        self.surveyor.get_or_insert_with(start).ask_survey(partitions);
+    }
+
+    fn survey(&mut self) -> Option<Survey> {
+        self.surveyor.as_mut()?.survey()
+    }
+
+    fn ask_tails(&mut self, spans: BTreeSet<TailSpan>, wait: Duration) {
+        if let Some(surveyor) = &mut self.surveyor {
+            surveyor.ask_tails(spans, wait);
+        }
+    }
+
+    fn tails(&mut self) -> Option<Vec<(TailSpan, Tail)>> {
+        self.surveyor.as_mut()?.tails()
     }
 
     fn partition_counts(&mut self, topics: &[String]) -> Result<PartitionCounts, LogError> {

@@ -22,6 +22,7 @@ mod restore;
 mod rights;
 mod sampler;
 mod settings;
+mod surveyor;
 mod sys;
 mod tails;
 mod topics;

@@ -5,9 +5,11 @@
 //! Edges: a client that is dropped without [`Log::close`] has crashed. Its member keeps its partitions until it is expired,
 //! its transaction stays open until it is fenced or timed out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use crate::engine::lag::logs::{Partitions, Survey, Tail, TailSpan};
+use crate::engine::lag::silent;
 use crate::engine::task::{PartitionCounts, Record, TopicId};
 use crate::engine::time::{Span, WallTime};
 use crate::runtime::log::{Change, CommitOffset, Committed, Log, LogError, Notice, Send, Sink, TopicPartition};
@@ -50,6 +52,9 @@ pub struct MemoryLog {
     ends: Vec<(TopicPartition, i64, WallTime)>,
     /// Looked up and not yet told.
     commits: Vec<(TopicPartition, Committed)>,
+    /// Asked for and not yet told.
+    survey: Option<Survey>,
+    tails: Option<Vec<(TailSpan, Tail)>>,
 }
 
 // === impl ClientOptions ===
@@ -79,6 +84,8 @@ impl MemoryLog {
             restores: BTreeMap::new(),
             ends: Vec::new(),
             commits: Vec::new(),
+            survey: None,
+            tails: None,
         }
     }
 
@@ -256,6 +263,25 @@ impl Log for MemoryLog {
 
     fn commits(&mut self) -> Vec<(TopicPartition, Committed)> {
         std::mem::take(&mut self.commits)
+    }
+
+    fn ask_survey(&mut self, partitions: Partitions) {
+        let answered = self.guarded(CallPoint::LogEnds, |me| Ok(me.cluster.survey(&partitions)));
+        let at = self.cluster.now();
+        self.survey = Some(answered.unwrap_or_else(|_| silent(&partitions, at)));
+    }
+
+    fn survey(&mut self) -> Option<Survey> {
+        self.survey.take()
+    }
+
+    fn ask_tails(&mut self, spans: BTreeSet<TailSpan>, _wait: Duration) {
+        let counted = self.guarded(CallPoint::LogEnds, |me| Ok(me.cluster.tails(spans)));
+        self.tails = Some(counted.unwrap_or_default());
+    }
+
+    fn tails(&mut self) -> Option<Vec<(TailSpan, Tail)>> {
+        self.tails.take()
     }
 
     fn partition_counts(&mut self, topics: &[String]) -> Result<PartitionCounts, LogError> {

@@ -28,6 +28,7 @@ mod partitioner;
 mod producer;
 mod reader;
 mod signal;
+mod survey;
 mod topics;
 mod transactions;
 mod views;

@@ -10,8 +10,10 @@
 //!   generation is no longer current;
 //! - `init_transactions` fences every other producer of the same transactional id and settles its open transaction.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::engine::lag::logs::{Partitions, Survey, Tail, TailSpan};
 use crate::engine::task::{PartitionCounts, Record, TopicId};
 use crate::engine::time::WallTime;
 
@@ -175,6 +177,20 @@ pub trait Log {
 
     /// Answers that arrived since the last call.
     fn commits(&mut self) -> Vec<(TopicPartition, Committed)>;
+
+    /// Asks in the background where these logs begin and end. The answer comes from `survey`: one for each question, also
+    /// where nobody knew anything. One question is under way at a time.
+    fn ask_survey(&mut self, partitions: Partitions);
+
+    /// The answer, once it is there.
+    fn survey(&mut self) -> Option<Survey>;
+
+    /// Counts in the background the records in these spans, as a read_committed reader sees them, for at most `wait`. What was
+    /// counted comes from `tails`: one answer for each question, without the spans that were not read to their end.
+    fn ask_tails(&mut self, spans: BTreeSet<TailSpan>, wait: Duration);
+
+    /// The answer, once it is there.
+    fn tails(&mut self) -> Option<Vec<(TailSpan, Tail)>>;
 
     /// Partition counts of these topics; topics that do not exist are absent.
     fn partition_counts(&mut self, topics: &[String]) -> Result<PartitionCounts, LogError>;

@@ -10,6 +10,7 @@ mod opening;
 mod owned;
 mod sealed;
 pub mod stats;
+mod surveying;
 mod waiting;
 pub mod worker;
 

@@ -17,6 +17,7 @@ use super::log::{Log, LogError, Notice, TopicPartition};
 use super::owned::{Owned, Phase, Taken};
 use super::sealed::Sealed;
 use super::stats::Stats;
+use super::surveying::Surveying;
 use super::waiting::{Heed, Waiting};
 use crate::engine::task::{Halt, Input, OpenTask, PartitionCounts, Stage, Wait};
 use crate::engine::time::{Span, WallTime};
@@ -48,6 +49,8 @@ pub struct WorkerOptions {
     pub seal_bytes: usize,
     /// Ask for log ends of partitions that are quiet or whose watermark stands still (taps need them for idle watermarks).
     pub sample_ends: bool,
+    /// Ask this often for the ends of the logs that tasks compare with; `None` where they compare with none.
+    pub survey_every: Option<Span>,
     /// The input is our own repartition topic, and is deleted behind the commits. Never for topics of others.
     pub trim_input: bool,
     /// Whether the input's topic ids are part of the tasks' state.
@@ -89,7 +92,9 @@ pub struct Worker {
     pub(super) counts: PartitionCounts,
     counts_at: Option<WallTime>,
     ends_at: WallTime,
-    next_seal: WallTime,
+    pub(super) next_seal: WallTime,
+    pub(super) surveying: Surveying,
+    pub(super) next_survey: WallTime,
     pub(super) commit_began: Option<Instant>,
     pub(super) step: u64,
     pub(super) troubled_until: WallTime,
@@ -119,6 +124,8 @@ impl Worker {
             counts_at: None,
             ends_at: WallTime(0),
             next_seal: WallTime(0),
+            surveying: Surveying::Idle,
+            next_survey: WallTime(0),
             commit_began: None,
             step: 0,
             troubled_until: WallTime(0),
@@ -139,6 +146,7 @@ impl Worker {
         self.release_held(now)?;
         self.tell_counts(now)?;
         self.tell_ends(now)?;
+        self.survey(now)?;
         self.let_wait(taken, now)?;
         if self.sealed.is_none() && (now >= self.next_seal || self.weight() > self.options.seal_bytes) {
             self.next_seal = now.ahead(self.options.seal_every);

@@ -200,6 +200,7 @@ impl Production {
             queue_kbytes: 16 * 1024,
             tap_workers: args.workers,
             max_open: MAX_OPEN,
+            offsets_partitions: 1,
         };
         let cluster = Cluster::new(ClusterClock::Real);
         topics(&cluster, &application)?;

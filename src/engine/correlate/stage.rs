@@ -426,7 +426,7 @@ impl Task for CorrelateTask {
                  never joined are gone. The repartition topic must have no retention",
                 self.partition, self.next
             ))),
-            Input::LogEnd { .. } | Input::Waiting(_) => Ok(()),
+            Input::LogEnd { .. } | Input::Waiting(_) | Input::Surveying | Input::Surveyed(_) => Ok(()),
         }
     }
 

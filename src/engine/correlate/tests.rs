@@ -132,6 +132,7 @@ fn plan() -> Plan {
         sources: vec![],
     };
     Plan {
+        lag: None,
         pipelines: vec!["support".into()],
         metrics: vec![
             metric(RESPONSE_TIME, "time", Kind::Exponential { max_buckets: 160 }, &both),

@@ -12,8 +12,11 @@ mod samples;
 mod series;
 mod stage;
 
+pub(in crate::engine) use changelog::{read_counter, write_counter};
 pub use definitions::Definition;
-pub(in crate::engine) use request::{MAX_REQUEST_BYTES, resource, scope, text};
+pub(in crate::engine) use request::{Freezer, MAX_REQUEST_BYTES, Shape, resource, scope, text};
+pub(in crate::engine) use samples::Counter;
+pub(in crate::engine) use series::{HEARTBEAT, Point, STEP};
 pub use stage::{GaugeOptions, GaugeStage};
 
 #[cfg(test)]

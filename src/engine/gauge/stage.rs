@@ -501,7 +501,7 @@ impl Task for GaugeTask {
                  counted are gone. The repartition topic must have no retention",
                 self.partition, self.next
             ))),
-            Input::LogEnd { .. } | Input::Waiting(_) => Ok(()),
+            Input::LogEnd { .. } | Input::Waiting(_) | Input::Surveying | Input::Surveyed(_) => Ok(()),
         }
     }
 

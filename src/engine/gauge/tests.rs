@@ -42,6 +42,7 @@ fn plan(join: u64) -> Plan {
         labels: vec![],
     };
     Plan {
+        lag: None,
         pipelines: vec!["support".into()],
         metrics: vec![
             metric("responses_unanswered_total", Kind::Count, 1),

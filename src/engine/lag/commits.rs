@@ -75,32 +75,39 @@ impl Commits {
         }
     }
 
+    /// A ring as [`iter`](Self::iter) and [`last`](Self::last) told it: each commit is an entry.
+    pub fn restored(capacity: NonZeroU8, apart: Span, entries: impl Iterator<Item = Commit>, last: WallTime) -> Self {
+        let mut commits = Self::new(capacity, apart);
+        for commit in entries {
+            commits.append(commit);
+        }
+        commits.last = last.0.div_euclid(1_000);
+        commits
+    }
+
     /// Commits in the order in which the topic has them.
     pub fn push(&mut self, commit: Commit) {
         let at = commit.at.0.div_euclid(1_000);
-        self.last = at;
-        let entry = Entry {
-            offset: commit.offset,
-            log_end: commit.log_end.unwrap_or(NO_END),
-            step: saturated(at.saturating_sub(self.newest)),
-            records: commit.lag_records.map_or(NO_RECORDS, |records| {
-                u32::try_from(records.max(0)).map_or(NO_RECORDS - 1, |records| records.min(NO_RECORDS - 1))
-            }),
-        };
         let close = (0..i64::from(self.apart_ms)).contains(&at.saturating_sub(self.newest));
+        let newest = self.newest;
         match self.entries.last_mut() {
-            Some(newest) if close && newest.offset <= commit.offset => {
-                *newest = Entry {
-                    step: newest.step,
-                    ..entry
+            Some(before) if close && before.offset <= commit.offset => {
+                *before = Entry {
+                    step: before.step,
+                    ..Entry::of(commit, newest)
                 };
+                self.last = at;
             }
-            _ => {
-                self.make_room();
-                self.entries.push(entry);
-                self.newest = at;
-            }
+            _ => self.append(commit),
         }
+    }
+
+    fn append(&mut self, commit: Commit) {
+        let entry = Entry::of(commit, self.newest);
+        self.make_room();
+        self.entries.push(entry);
+        self.newest = commit.at.0.div_euclid(1_000);
+        self.last = self.newest;
     }
 
     fn make_room(&mut self) {
@@ -169,6 +176,18 @@ fn saturated(millis: i64) -> i32 {
 // === impl Entry ===
 
 impl Entry {
+    /// `newest`: when the entry before it began, in milliseconds.
+    fn of(commit: Commit, newest: i64) -> Self {
+        Self {
+            offset: commit.offset,
+            log_end: commit.log_end.unwrap_or(NO_END),
+            step: saturated(commit.at.0.div_euclid(1_000).saturating_sub(newest)),
+            records: commit.lag_records.map_or(NO_RECORDS, |records| {
+                u32::try_from(records.max(0)).map_or(NO_RECORDS - 1, |records| records.min(NO_RECORDS - 1))
+            }),
+        }
+    }
+
     fn commit(&self, at: WallTime) -> Commit {
         Commit {
             offset: self.offset,

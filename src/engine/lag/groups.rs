@@ -153,7 +153,7 @@ impl Group {
     }
 
     /// Nothing is left that a record said of it.
-    fn is_gone(&self) -> bool {
+    pub fn is_gone(&self) -> bool {
         self.classic.is_none() && self.modern.is_none()
     }
 
@@ -224,6 +224,11 @@ impl Groups {
             self.groups.remove(group);
         }
         gone
+    }
+
+    /// Nobody wants to know of it any more.
+    pub fn forget(&mut self, group: &str) {
+        self.groups.remove(group);
     }
 
     /// A record about a group or one of its members (`of`), of a version that is known. Others change nothing. `true` where

@@ -9,19 +9,28 @@
 //! - commits of transactions are ordinary records inside transactional batches: only a reader with read_committed knows
 //!   which of them ever counted.
 
+mod changelog;
 pub mod commits;
 pub mod coordinator;
 pub mod ends;
 pub mod groups;
 pub mod lags;
+pub mod logs;
+mod metrics;
 pub mod protocol;
 pub mod rate;
 pub mod record;
 pub mod schema;
+mod show;
+mod shown;
+mod stage;
 pub mod status;
+mod table;
 pub mod tree;
 pub mod view;
 pub mod wire;
+
+pub use stage::{LagOptions, LagStage, OFFSETS_TOPIC, TAIL, silent};
 
 #[cfg(test)]
 mod tests;

@@ -24,8 +24,8 @@
 //!   committed beyond the last stable offset reads uncommitted records, and is measured by the high watermark;
 //! - below the log start, reading goes on there: what is gone is not left to read;
 //! - a commit beyond the high watermark, of a log that was truncated, cannot be reached again: it makes no rewind;
-//! - data that was there at the last commit has waited since, also where the samples began later: a restart makes no STOP
-//!   an OK. Where nobody knows how long data has waited, it is taken to have come right after the last commit;
+//! - data that was there at commits for one offset has waited since, also where the samples began later: a restart makes no
+//!   STOP or STALL an OK. Where nobody knows how long data has waited, it is taken to have come right after the last commit;
 //! - a producer that has stopped makes no difference: what waits, waits.
 //!
 //! [`Rules::Burrow`] is the published evaluator, for those whose alerts are built on it. In its order:
@@ -105,12 +105,8 @@ fn corrected(commits: &Commits, now: WallTime, ends: &Ends) -> Status {
     };
     let silence = now.since(last.at);
     let waited = ends.waited.unwrap_or(silence);
-    // Samples may be younger than the commit: who left data then has let it wait since.
-    let waited = if ends.was_left(last) {
-        waited.max(silence)
-    } else {
-        waited
-    };
+    // Samples may be younger than the commits: who left data then has let it wait since.
+    let waited = left_since(commits, last, ends).map_or(waited, |since| waited.max(now.since(since)));
     if !ends.is_left(last.offset) || waited < GRACE {
         Status::Ok
     } else if silence > patience(commits) {
@@ -124,6 +120,21 @@ fn corrected(commits: &Commits, now: WallTime, ends: &Ends) -> Status {
     } else {
         Status::Ok
     }
+}
+
+/// Since when at least the data has waited that was there at a commit. An entry of the ring may have begun with a lower
+/// offset: the one behind it is sure to be later.
+fn left_since(commits: &Commits, last: Commit, ends: &Ends) -> Option<WallTime> {
+    let mut since = None;
+    for commit in commits.iter() {
+        since = match since {
+            _ if commit.offset != last.offset || !ends.was_left(commit) => None,
+            None => Some((1, commit.at)),
+            Some((1, _)) => Some((2, commit.at)),
+            known => known,
+        };
+    }
+    since.map(|(entries, at)| if entries == 1 { last.at } else { at.min(last.at) })
 }
 
 /// For how long a group may be silent.

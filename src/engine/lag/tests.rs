@@ -12,6 +12,7 @@ mod hostile;
 mod lags;
 mod rate;
 mod round_trip;
+mod stage;
 mod status;
 
 use crate::engine::time::WallTime;

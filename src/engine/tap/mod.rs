@@ -12,4 +12,5 @@ mod judge;
 mod keyer;
 pub mod task;
 
+pub(in crate::engine) use task::open_ledger;
 pub use task::{TapStage, TapTask};

@@ -309,7 +309,7 @@ impl Task for TapTask {
                 }
             }
             // A tap keeps no changelog.
-            Input::Restore { .. } | Input::Restored => {}
+            Input::Restore { .. } | Input::Restored | Input::Surveying | Input::Surveyed(_) => {}
         }
         Ok(())
     }
@@ -398,7 +398,8 @@ impl Task for TapTask {
 }
 
 /// The ledger to go on with. The error says what does not fit, without what to do about it.
-fn open_ledger(at: Open<'_>) -> Result<Ledger, String> {
+/// The ledger of a partition that is opened; the error is for a person.
+pub(in crate::engine) fn open_ledger(at: Open<'_>) -> Result<Ledger, String> {
     match at {
         Open::Fresh { start, topic_id } => Ok(Ledger {
             start,

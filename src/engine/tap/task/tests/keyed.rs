@@ -91,6 +91,7 @@ fn joined() -> Plan {
     };
     let base = plan();
     Plan {
+        lag: None,
         pipelines: vec!["support".into()],
         metrics: vec![
             metric("unkeyed_total", Kind::Count, &["join", "reason"], UNKEYED),

@@ -1,0 +1,315 @@
+//! The lag stage's state as records of its changelog.
+//!
+//! Rule: one record a partition that a group commits in, one a topic that it consumes, one a group, and one for all of the
+//! task. The last names the input offset up to which all of it counts; after a restore it must equal the committed offset,
+//! else the stage stops. What brokers say of groups and members is kept as they wrote it.
+//!
+//! Keys: `p` (the task), `e` + group, topic, partition, `c` + group, topic, `g` + group, `o` + metric + 0 + series key (a
+//! counter of the task's own), `r` + the key of a record of the offsets topic. Names are encoded as in a series key.
+
+use prost::Message;
+
+use super::commits::{Commit, Commits};
+use super::shown::{Shown, States};
+use super::table::{Position, Row};
+use crate::engine::codec::{CodecError, FORMAT};
+use crate::engine::series::SeriesKey;
+use crate::engine::task::TopicId;
+use crate::engine::time::{Span, WallTime};
+
+/// What a changelog key names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key<'a> {
+    Task,
+    Row(&'a str, &'a str, u32),
+    Consumed(&'a str, &'a str),
+    Group(&'a str),
+    Own(&'a str, &'a [u8]),
+    Raw(&'a [u8]),
+}
+
+impl<'a> Key<'a> {
+    pub fn write(&self) -> Vec<u8> {
+        let of = |kind: u8, names: SeriesKey| {
+            let mut bytes = vec![kind];
+            bytes.extend_from_slice(&names.0);
+            bytes
+        };
+        match self {
+            Key::Task => vec![b'p'],
+            Key::Row(group, topic, partition) => of(b'e', SeriesKey::of([*group, *topic, &partition.to_string()])),
+            Key::Consumed(group, topic) => of(b'c', SeriesKey::of([*group, *topic])),
+            Key::Group(group) => of(b'g', SeriesKey::of([*group])),
+            Key::Own(metric, key) => {
+                let mut bytes = Vec::with_capacity(2 + metric.len() + key.len());
+                bytes.push(b'o');
+                bytes.extend_from_slice(metric.as_bytes());
+                bytes.push(0);
+                bytes.extend_from_slice(key);
+                bytes
+            }
+            Key::Raw(key) => {
+                let mut bytes = Vec::with_capacity(1 + key.len());
+                bytes.push(b'r');
+                bytes.extend_from_slice(key);
+                bytes
+            }
+        }
+    }
+
+    pub fn read(bytes: &'a [u8]) -> Option<Key<'a>> {
+        let (kind, rest) = bytes.split_first()?;
+        Some(match kind {
+            b'p' if rest.is_empty() => Key::Task,
+            b'e' => match names(rest)?.as_slice() {
+                [group, topic, partition] => Key::Row(group, topic, partition.parse().ok()?),
+                _ => return None,
+            },
+            b'c' => match names(rest)?.as_slice() {
+                [group, topic] => Key::Consumed(group, topic),
+                _ => return None,
+            },
+            b'g' => match names(rest)?.as_slice() {
+                [group] => Key::Group(group),
+                _ => return None,
+            },
+            b'o' => {
+                let end = rest.iter().position(|byte| *byte == 0)?;
+                Key::Own(std::str::from_utf8(&rest[..end]).ok()?, &rest[end + 1..])
+            }
+            b'r' => Key::Raw(rest),
+            _ => return None,
+        })
+    }
+}
+
+/// The names in a key, borrowed from it.
+fn names(mut rest: &[u8]) -> Option<Vec<&str>> {
+    let mut names = Vec::with_capacity(3);
+    while !rest.is_empty() {
+        let length = prost::decode_length_delimiter(rest).ok()?;
+        let head = prost::length_delimiter_len(length);
+        let end = head.checked_add(length)?;
+        names.push(std::str::from_utf8(rest.get(head..end)?).ok()?);
+        rest = &rest[end..];
+    }
+    Some(names)
+}
+
+/// Everything about the task that is no row.
+#[derive(Clone, PartialEq, Message)]
+pub struct TaskRecord {
+    #[prost(uint32, tag = "1")]
+    format: u32,
+    #[prost(sint64, tag = "2")]
+    pub next: i64,
+    /// Wall time of the newest point; later ones come after it.
+    #[prost(sint64, tag = "3")]
+    pub last_point: i64,
+    /// Commits and records of groups for which there was no room.
+    #[prost(uint64, tag = "4")]
+    pub overflowed: u64,
+    /// Records of a version that is not known.
+    #[prost(uint64, tag = "5")]
+    pub unknown: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RowRecord {
+    #[prost(uint32, tag = "1")]
+    format: u32,
+    #[prost(sint64, tag = "2")]
+    offset: i64,
+    #[prost(sint64, tag = "3")]
+    at: i64,
+    #[prost(bytes = "vec", tag = "4")]
+    topic_id: Vec<u8>,
+    #[prost(bool, tag = "5")]
+    is_new: bool,
+    #[prost(uint32, tag = "6")]
+    alive: u32,
+    #[prost(uint32, tag = "7")]
+    states: u32,
+    /// The ring, oldest first.
+    #[prost(message, repeated, tag = "8")]
+    commits: Vec<CommitRecord>,
+    /// When the newest commit was made; its entry began before.
+    #[prost(sint64, tag = "9")]
+    newest: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct CommitRecord {
+    #[prost(sint64, tag = "1")]
+    offset: i64,
+    #[prost(sint64, tag = "2")]
+    at: i64,
+    #[prost(sint64, optional, tag = "3")]
+    log_end: Option<i64>,
+    #[prost(sint64, optional, tag = "4")]
+    lag_records: Option<i64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct GroupRecord {
+    #[prost(uint32, tag = "1")]
+    format: u32,
+    #[prost(uint32, tag = "2")]
+    alive: u32,
+    #[prost(uint32, tag = "3")]
+    states: u32,
+}
+
+// === impl TaskRecord ===
+
+impl TaskRecord {
+    pub fn new(next: i64) -> Self {
+        Self {
+            format: FORMAT,
+            next,
+            ..Self::default()
+        }
+    }
+
+    pub fn read(bytes: &[u8]) -> Result<Self, CodecError> {
+        let record = Self::decode(bytes).map_err(corrupt)?;
+        checked(record.format)?;
+        Ok(record)
+    }
+}
+
+pub fn write_row(row: &Row) -> Vec<u8> {
+    let known = |id: TopicId| {
+        if id == TopicId::default() {
+            Vec::new()
+        } else {
+            id.to_vec()
+        }
+    };
+    RowRecord {
+        format: FORMAT,
+        offset: row.last.offset,
+        at: row.last.at.0,
+        topic_id: known(row.last.topic_id),
+        is_new: row.last.is_new,
+        alive: row.shown.alive.into(),
+        states: row.states.0.into(),
+        commits: row.commits.iter().map(CommitRecord::of).collect(),
+        newest: row.commits.last().map_or(0, |newest| newest.at.0),
+    }
+    .encode_to_vec()
+}
+
+/// `apart` as in [`Commits::new`].
+pub fn read_row(bytes: &[u8], apart: Span) -> Result<Row, CodecError> {
+    let record = RowRecord::decode(bytes).map_err(corrupt)?;
+    checked(record.format)?;
+    let last = Position {
+        offset: record.offset,
+        at: WallTime(record.at),
+        topic_id: record.topic_id.as_slice().try_into().unwrap_or_default(),
+        is_new: record.is_new,
+    };
+    let entries = record.commits.iter().map(|commit| Commit {
+        offset: commit.offset,
+        at: WallTime(commit.at),
+        log_end: commit.log_end,
+        lag_records: commit.lag_records,
+    });
+    let commits = Commits::restored(Commits::TEN, apart, entries, WallTime(record.newest));
+    let shown = Shown::restored(low_byte(record.alive));
+    Ok(Row::restored(last, commits, shown, States(low_byte(record.states))))
+}
+
+pub fn write_group(shown: Shown, states: States) -> Vec<u8> {
+    GroupRecord {
+        format: FORMAT,
+        alive: shown.alive.into(),
+        states: states.0.into(),
+    }
+    .encode_to_vec()
+}
+
+pub fn read_group(bytes: &[u8]) -> Result<(Shown, States), CodecError> {
+    let record = GroupRecord::decode(bytes).map_err(corrupt)?;
+    checked(record.format)?;
+    Ok((Shown::restored(low_byte(record.alive)), States(low_byte(record.states))))
+}
+
+// === impl CommitRecord ===
+
+impl CommitRecord {
+    fn of(commit: Commit) -> Self {
+        Self {
+            offset: commit.offset,
+            at: commit.at.0,
+            log_end: commit.log_end,
+            lag_records: commit.lag_records,
+        }
+    }
+}
+
+fn low_byte(bits: u32) -> u8 {
+    (bits & 0xff) as u8
+}
+
+fn corrupt(error: prost::DecodeError) -> CodecError {
+    CodecError::Corrupt(error.to_string())
+}
+
+fn checked(format: u32) -> Result<(), CodecError> {
+    if format == FORMAT {
+        Ok(())
+    } else {
+        Err(CodecError::Format(format))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn keys_come_back_as_they_were() {
+        for key in [
+            Key::Task,
+            Key::Row("g\0\"", "t", 7),
+            Key::Consumed("", "t"),
+            Key::Group("g"),
+            Key::Own("m", b"\x00\x01a"),
+            Key::Raw(b"\x00\x01"),
+        ] {
+            assert_eq!(Key::read(&key.write()), Some(key));
+        }
+        for bytes in [&b""[..], b"px", b"e", b"e\x05a", b"c\x01a", b"z"] {
+            assert_eq!(Key::read(bytes), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_row_comes_back_with_its_ring(
+            commits in prop::collection::vec((0..1_000_i64, 0..60_000_i64, any::<bool>()), 0..30),
+            alive in any::<u8>(),
+            states in any::<u8>(),
+        ) {
+            let apart = Span::seconds(10);
+            let mut ring = Commits::new(Commits::TEN, apart);
+            let mut at = 0;
+            for (offset, step, known) in commits {
+                at += step;
+                let log_end = known.then_some(offset + 5);
+                ring.push(Commit { offset, at: WallTime(at * 1_000), log_end, lag_records: None });
+            }
+            let last = Position { offset: 5, at: WallTime(at * 1_000), topic_id: [3; 16], is_new: true };
+            let row = Row::restored(last, ring, Shown::restored(alive), States(states));
+            let back = read_row(&write_row(&row), apart).unwrap();
+            prop_assert_eq!(back.last, row.last);
+            prop_assert_eq!((back.shown, back.states), (row.shown, row.states));
+            prop_assert_eq!(back.commits.last(), row.commits.last());
+            let all = |row: &Row| row.commits.iter().collect::<Vec<_>>();
+            prop_assert_eq!(all(&back), all(&row));
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The metrics of the lag stage: names and labels are those of the contract.
+//!
+//! Rule: what groups do is of the pipeline's resource; what the stage counts of itself is of the application's own.
+
+use crate::engine::gauge::{Definition, Shape};
+use crate::engine::plan::Kind;
+
+/// Metrics of which the rows of the table have series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Metric {
+    Lag,
+    Stable,
+    Records,
+    Seconds,
+    Offset,
+    Status,
+    Consumed,
+    Members,
+    State,
+}
+
+/// The input offsets by outcome.
+pub const RECORDS: &str = "streamgauge_records_total";
+/// Rows that a task keeps.
+pub const SERIES: &str = "streamgauge_series";
+/// Records for which there was no room.
+pub const OVERFLOW: &str = "streamgauge_overflow_records_total";
+/// Records of an unknown version.
+pub const UNKNOWN: &str = "streamgauge_lag_unknown_records_total";
+/// For how long a partition of the offsets topic has not been read to its end.
+pub const STALLED: &str = "streamgauge_lag_stalled_seconds";
+
+// === impl Metric ===
+
+impl Metric {
+    /// Of one group in one partition, in the order of a row's values.
+    pub const OF_ROW: [Self; 5] = [Self::Lag, Self::Stable, Self::Records, Self::Seconds, Self::Offset];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lag => "kafka_consumer_lag",
+            Self::Stable => "kafka_consumer_lag_stable",
+            Self::Records => "kafka_consumer_lag_records",
+            Self::Seconds => "kafka_consumer_lag_seconds",
+            Self::Offset => "kafka_consumer_offset",
+            Self::Status => "kafka_consumer_status",
+            Self::Consumed => "kafka_consumer_messages_total",
+            Self::Members => "kafka_consumer_group_members",
+            Self::State => "kafka_consumer_group_state",
+        }
+    }
+
+    fn labels(self) -> &'static [&'static str] {
+        match self {
+            Self::Lag | Self::Stable | Self::Records | Self::Seconds | Self::Offset => {
+                &["topic", "partition", "consumer_group"]
+            }
+            Self::Status => &["topic", "partition", "consumer_group", "status"],
+            Self::Consumed => &["topic", "consumer_group", "status"],
+            Self::Members => &["consumer_group"],
+            Self::State => &["consumer_group", "state"],
+        }
+    }
+
+    fn help(self) -> &'static str {
+        match self {
+            Self::Lag => "Offsets from the group's commit to the high watermark",
+            Self::Stable => "Offsets from the group's commit to the last stable offset",
+            Self::Records => "Data records from the group's commit to the last stable offset",
+            Self::Seconds => "How long the first record that the group has not read has been in the log",
+            Self::Offset => "The offset that the group committed last",
+            Self::Status => "What the group does with what waits for it: one for the status that it has",
+            Self::Consumed => "Records that commits of the group went over",
+            Self::Members => "Members of the group",
+            Self::State => "One for the state that the group is in",
+        }
+    }
+
+    fn unit(self) -> &'static str {
+        match self {
+            Self::Lag | Self::Stable | Self::Offset => "{offset}",
+            Self::Records | Self::Consumed => "{record}",
+            Self::Seconds => "s",
+            Self::Status | Self::State => "1",
+            Self::Members => "{member}",
+        }
+    }
+
+    pub const fn shape(self) -> Shape {
+        match self {
+            Self::Consumed => Shape::Cumulative,
+            _ => Shape::Gauge,
+        }
+    }
+
+    pub fn definition(self, pipeline: &str) -> Definition {
+        Definition {
+            name: self.name().to_owned(),
+            pipeline: pipeline.to_owned(),
+            help: self.help().to_owned(),
+            unit: self.unit().to_owned(),
+            kind: match self {
+                // In millionths.
+                Self::Seconds => Kind::Sum,
+                _ => Kind::Count,
+            },
+            labels: self.labels().iter().map(|label| (*label).to_owned()).collect(),
+        }
+    }
+}
+
+/// The name as this program spells it; `None` for one that it does not have.
+pub fn own_name(name: &str) -> Option<&'static str> {
+    [RECORDS, SERIES, OVERFLOW, UNKNOWN, STALLED]
+        .into_iter()
+        .find(|own| *own == name)
+}
+
+/// A metric that the stage has of itself.
+pub fn own(name: &str) -> (Definition, Shape) {
+    let (help, unit, shape, labels): (&str, &str, Shape, &[&str]) = match name {
+        RECORDS => (
+            "Input offsets by how they ended; see the loss ledger",
+            "{record}",
+            Shape::Cumulative,
+            &["topic", "partition", "outcome"],
+        ),
+        SERIES => (
+            "Series that a gauge partition holds",
+            "{series}",
+            Shape::Gauge,
+            &["metric", "partition"],
+        ),
+        OVERFLOW => (
+            "Records that went to the overflow series",
+            "{record}",
+            Shape::Cumulative,
+            &["metric", "partition"],
+        ),
+        UNKNOWN => (
+            "Records of the offsets topic of a version that is not known",
+            "{record}",
+            Shape::Cumulative,
+            &["partition"],
+        ),
+        _ => (
+            "For how long a partition of the offsets topic has not been read to its end",
+            "s",
+            Shape::Gauge,
+            &["partition"],
+        ),
+    };
+    let definition = Definition {
+        name: name.to_owned(),
+        pipeline: String::new(),
+        help: help.to_owned(),
+        unit: unit.to_owned(),
+        kind: Kind::Count,
+        labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+    };
+    (definition, shape)
+}

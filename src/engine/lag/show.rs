@@ -1,0 +1,347 @@
+//! Points of one survey, and what they leave in the changelog.
+//!
+//! Rule: all points of one survey have one time, that at which the logs were asked; it rises from survey to survey, also
+//! where another process with another clock goes on. Metrics follow each other, so that a request says each name once.
+//!
+//! Edges:
+//! - where a partition's leader was silent nothing is said of it, and what was said stays;
+//! - what is not known is absent; if it was known before, its series is ended.
+
+use std::collections::BTreeMap;
+
+use super::changelog::{self, Key};
+use super::ends::Sample;
+use super::groups;
+use super::lags::{self, lags};
+use super::logs::{Logs, PartitionLog};
+use super::metrics::{self, Metric};
+use super::shown::{Shown, States, VALUES};
+use super::stage::LagTask;
+use super::status::{Status, status};
+use super::table::{Gone, Position, What};
+use crate::engine::gauge::{self, Counter, Freezer, Point, Shape};
+use crate::engine::series::SeriesKey;
+use crate::engine::sketch::Partial;
+use crate::engine::tap::ledger::Outcome;
+use crate::engine::time::WallTime;
+
+/// What the changelog gets.
+type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// The points of one series, by its key.
+type Series = (Vec<u8>, Vec<Point>);
+
+/// Points by metric.
+#[derive(Default)]
+struct Points(BTreeMap<Metric, Vec<Series>>);
+
+/// What is known of one row.
+struct Known {
+    values: [Option<i64>; VALUES],
+    status: Option<usize>,
+}
+
+impl LagTask {
+    pub(super) fn show(&mut self, logs: &Logs) {
+        let time = self.point_time(logs.at());
+        let mut points = Points::default();
+        if self.is_fresh(logs.at()) {
+            self.show_rows(logs, time, &mut points);
+            self.show_groups(time, &mut points);
+        }
+        for (group, row) in &mut self.table.groups {
+            for (topic, row) in &mut row.topics {
+                let mut shown = Vec::new();
+                if row.consumed.show(time, &mut shown) {
+                    row.is_dirty = true;
+                    points.add(Metric::Consumed, consumed_key(group, topic), shown);
+                }
+            }
+        }
+        let application = self.options.application.clone();
+        let mut freezer = Freezer::new(&application, self.partition);
+        points.freeze(&self.options.pipeline, &mut freezer);
+        self.show_own(logs.at(), time, &mut freezer);
+        self.outbox = freezer.finish();
+        self.last_point = time;
+    }
+
+    fn show_rows(&mut self, logs: &Logs, time: WallTime, points: &mut Points) {
+        let (round, rules) = (self.round, self.options.lag.status);
+        for (group, of_group) in &mut self.table.groups {
+            for (topic, of_topic) in &mut of_group.topics {
+                let of_logs = logs.topic(topic);
+                let topic_id = of_logs.and_then(|logs| logs.id);
+                for (partition, row) in &mut of_topic.partitions {
+                    let log = of_logs.and_then(|logs| logs.partition(*partition));
+                    let (Some(position), true) = (row.at_survey(round), log.is_none_or(|log| log.is_fresh)) else {
+                        continue;
+                    };
+                    let mut known = Known::nothing(position);
+                    if let Some((log, sample)) = log.and_then(|log| Some((log, log.samples.latest()?))) {
+                        let records = known.compare(position, topic_id, log, &sample, logs.at());
+                        row.compared(position, sample.high_watermark, records);
+                        if known.values[0].is_some() {
+                            let ends = log.samples.ends(position.offset, records, logs.at());
+                            known.status = ends.map(|ends| status(&row.commits, rules, logs.at(), ends) as usize);
+                        }
+                    }
+                    let before = (row.shown.alive, row.states);
+                    if row.shown.is_due(&known.values, known.status, time) {
+                        let partition = partition.to_string();
+                        let labels = [&**topic, &*partition, &**group];
+                        points.values(&Metric::OF_ROW, &labels, &known.values, &mut row.shown, time);
+                        points.states(Metric::Status, &labels, known.status, &mut row.states, time, |state| {
+                            Status::ALL[state].name()
+                        });
+                    }
+                    row.is_dirty |= before != (row.shown.alive, row.states);
+                }
+            }
+        }
+    }
+
+    fn show_groups(&mut self, time: WallTime, points: &mut Points) {
+        for (name, row) in &mut self.table.groups {
+            let group = self.groups.get(name);
+            let members = group.map(|group| i64::from(group.members()));
+            let state = group.map(|group| group.state() as usize);
+            let mut values = [None; VALUES];
+            values[0] = members;
+            let before = (row.shown.alive, row.states);
+            if row.shown.is_due(&values, state, time) {
+                let labels = [&**name];
+                points.values(&[Metric::Members], &labels, &values[..1], &mut row.shown, time);
+                points.states(Metric::State, &labels, state, &mut row.states, time, |state| {
+                    groups::State::ALL[state].name()
+                });
+            }
+            row.is_dirty |= before != (row.shown.alive, row.states);
+        }
+    }
+
+    /// What the task counts of itself.
+    fn show_own(&mut self, at: WallTime, time: WallTime, freezer: &mut Freezer<'_>) {
+        let (partition, start) = (self.partition.to_string(), self.opened.unwrap_or(at));
+        let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let mut values = Vec::new();
+        for outcome in Outcome::ALL {
+            let key = SeriesKey::of([super::stage::OFFSETS_TOPIC, &partition, outcome.name()]);
+            values.push((metrics::RECORDS, key, whole(self.ledger.count(outcome))));
+        }
+        let of_lag = || SeriesKey::of([Metric::Lag.name(), &*partition]);
+        values.push((metrics::SERIES, of_lag(), i64::from(self.table.len())));
+        values.push((metrics::OVERFLOW, of_lag(), whole(self.overflowed())));
+        let of_partition = || SeriesKey::of([&*partition]);
+        values.push((metrics::UNKNOWN, of_partition(), whole(self.unknown)));
+        let stalled = self.stalled(at).as_micros() / 1_000_000;
+        values.push((metrics::STALLED, of_partition(), stalled));
+        for (name, SeriesKey(key), value) in values {
+            let (definition, shape) = metrics::own(name);
+            let counter = self
+                .own
+                .entry((name, key.clone()))
+                .or_insert_with(|| Counter::new(0, start));
+            match shape {
+                Shape::Cumulative => counter.set(value, at),
+                Shape::Gauge => counter.value = value,
+            }
+            let mut points = Vec::new();
+            if counter.show(time, &mut points) {
+                if shape == Shape::Gauge {
+                    points.drain(..points.len() - 1);
+                }
+                counter.unsaved = true;
+                freezer.add(&definition, shape, &key, &points);
+            }
+        }
+    }
+
+    /// Ends the series of what is gone.
+    pub(super) fn end_series(&mut self, changelog: &mut Changes) -> Vec<Vec<u8>> {
+        if self.table.ended.is_empty() {
+            return Vec::new();
+        }
+        let time = self.point_time(self.now);
+        let mut points = Points::default();
+        for (what, mut gone) in std::mem::take(&mut self.table.ended) {
+            points.end(&what, &mut gone, time);
+            let key = match &what {
+                What::Partition(group, topic, partition) => Key::Row(group, topic, *partition).write(),
+                What::Topic(group, topic) => Key::Consumed(group, topic).write(),
+                What::Group(group) => Key::Group(group).write(),
+            };
+            changelog.push((key, None));
+        }
+        if points.0.is_empty() {
+            return Vec::new();
+        }
+        self.last_point = time;
+        let mut freezer = Freezer::new(&self.options.application, self.partition);
+        points.freeze(&self.options.pipeline, &mut freezer);
+        freezer.finish()
+    }
+
+    /// Everything that the changelog does not have yet.
+    pub(super) fn save(&mut self, changelog: &mut Changes) {
+        for (group, of_group) in &mut self.table.groups {
+            if std::mem::take(&mut of_group.is_dirty) {
+                let value = changelog::write_group(of_group.shown, of_group.states);
+                changelog.push((Key::Group(group).write(), Some(value)));
+            }
+            for (topic, of_topic) in &mut of_group.topics {
+                if std::mem::take(&mut of_topic.is_dirty) {
+                    of_topic.is_kept = true;
+                    let value = gauge::write_counter(&of_topic.consumed);
+                    changelog.push((Key::Consumed(group, topic).write(), Some(value)));
+                }
+                for (partition, row) in &mut of_topic.partitions {
+                    if std::mem::take(&mut row.is_dirty) {
+                        row.is_kept = true;
+                        let key = Key::Row(group, topic, *partition).write();
+                        changelog.push((key, Some(changelog::write_row(row))));
+                    }
+                }
+            }
+        }
+        for ((metric, key), counter) in &mut self.own {
+            if std::mem::take(&mut counter.unsaved) {
+                changelog.push((Key::Own(metric, key).write(), Some(gauge::write_counter(counter))));
+            }
+        }
+    }
+}
+
+fn consumed_key(group: &str, topic: &str) -> Vec<u8> {
+    SeriesKey::of([topic, group, "success"]).0
+}
+
+// === impl Known ===
+
+impl Known {
+    fn nothing(position: Position) -> Self {
+        let mut values = [None; VALUES];
+        values[4] = Some(position.offset);
+        Self { values, status: None }
+    }
+
+    /// Returns the data records that are left, where they are known.
+    fn compare(
+        &mut self,
+        position: Position,
+        topic_id: Option<crate::engine::task::TopicId>,
+        log: &PartitionLog,
+        sample: &Sample,
+        now: WallTime,
+    ) -> Option<i64> {
+        let tail = log
+            .unread(position.offset)
+            .and_then(|(start, end)| log.tail(start, end));
+        let committed = lags::Position {
+            offset: position.offset,
+            topic_id: Some(position.topic_id),
+        };
+        let lags = lags(Some(committed), sample, topic_id, tail.map(|tail| tail.records))?;
+        let by_samples = log.samples.lag_time(position.offset, lags.records, now);
+        let by_record = || Some(now.since(tail?.first?));
+        self.values[0] = Some(lags.high);
+        self.values[1] = lags.stable;
+        self.values[2] = lags.records;
+        self.values[3] = by_samples.or_else(by_record).map(|span| span.as_micros());
+        lags.records
+    }
+}
+
+// === impl Points ===
+
+impl Points {
+    fn add(&mut self, metric: Metric, key: Vec<u8>, points: Vec<Point>) {
+        self.0.entry(metric).or_default().push((key, points));
+    }
+
+    /// The values of a row; those that are not known any more end.
+    fn values(&mut self, of: &[Metric], labels: &[&str], values: &[Option<i64>], shown: &mut Shown, time: WallTime) {
+        for (at, (metric, value)) in of.iter().zip(values).enumerate() {
+            let bit = 1 << at;
+            if value.is_none() && shown.alive & bit == 0 {
+                continue;
+            }
+            let key = SeriesKey::of(labels.iter().copied()).0;
+            self.add(*metric, key, vec![point(*metric, *value, time)]);
+            if value.is_some() {
+                shown.alive |= bit;
+            } else {
+                shown.alive &= !bit;
+            }
+        }
+    }
+
+    /// One for the state that it is in, zero for those that it has been in; where that is not known all of them end.
+    fn states(
+        &mut self,
+        metric: Metric,
+        labels: &[&str],
+        state: Option<usize>,
+        states: &mut States,
+        time: WallTime,
+        name: impl Fn(usize) -> &'static str,
+    ) {
+        if let Some(state) = state {
+            states.enter(state);
+        }
+        for each in states.iter() {
+            let key = SeriesKey::of(labels.iter().copied().chain([name(each)])).0;
+            let value = state.map(|state| i64::from(state == each));
+            self.add(metric, key, vec![point(metric, value, time)]);
+        }
+        if state.is_none() {
+            *states = States::default();
+        }
+    }
+
+    fn end(&mut self, what: &What, gone: &mut Gone, time: WallTime) {
+        match what {
+            What::Partition(group, topic, partition) => {
+                let partition = partition.to_string();
+                let labels = [&**topic, &*partition, &**group];
+                self.values(&Metric::OF_ROW, &labels, &[None; VALUES], &mut gone.shown, time);
+                self.states(Metric::Status, &labels, None, &mut gone.states, time, |state| {
+                    Status::ALL[state].name()
+                });
+            }
+            What::Topic(group, topic) => {
+                if let Some(end) = gone.consumed.as_ref().and_then(|consumed| consumed.end(time)) {
+                    self.add(Metric::Consumed, consumed_key(group, topic), vec![end]);
+                }
+            }
+            What::Group(group) => {
+                let labels = [&**group];
+                self.values(&[Metric::Members], &labels, &[None], &mut gone.shown, time);
+                self.states(Metric::State, &labels, None, &mut gone.states, time, |state| {
+                    groups::State::ALL[state].name()
+                });
+            }
+        }
+    }
+
+    fn freeze(self, pipeline: &str, freezer: &mut Freezer<'_>) {
+        for (metric, series) in self.0 {
+            let definition = metric.definition(pipeline);
+            for (key, points) in series {
+                freezer.add(&definition, metric.shape(), &key, &points);
+            }
+        }
+    }
+}
+
+fn point(metric: Metric, value: Option<i64>, time: WallTime) -> Point {
+    let value = value.map(|value| match metric {
+        Metric::Seconds => Partial::Sum(value.into()),
+        _ => Partial::Count(u64::try_from(value).unwrap_or(0)),
+    });
+    Point {
+        start: time.as_event(),
+        time: time.as_event(),
+        value,
+    }
+}

@@ -1,0 +1,594 @@
+//! One lag task: the records of one partition of the offsets topic in, points of the groups in it out.
+//!
+//! Rule: what is shown is what the group's commits were when the logs were asked for their ends, and nothing is shown that
+//! may be old: only if every record that was in the partition at one of the last surveys has been read.
+//!
+//! Edges:
+//! - a transaction that stays open keeps what came behind it from being read. After [`LagTask::patience`] the groups of the
+//!   partition have no points until it ends, and how long it has been is a metric of its own;
+//! - records of a version that is not known are counted and passed over; those that cannot be read are dead letters;
+//! - groups and topics that the pipeline does not want are filtered, also those that it wanted before;
+//! - what ends (a tombstone: an offset that expired or was deleted, a group that is gone) has its series ended and is
+//!   forgotten with the next seal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::changelog::{self, Key, TaskRecord};
+use super::groups::Groups;
+use super::logs::{Logs, Partitions, Survey, Surveyed, Tail, TailSpan};
+use super::record;
+use super::table::{Kept, Round, Table};
+use crate::engine::gauge::{self, Counter, STEP};
+use crate::engine::plan;
+use crate::engine::tap::ledger::{Ledger, Outcome};
+use crate::engine::tap::open_ledger;
+use crate::engine::task::{DeadLetter, Halt, Input, Open, OpenTask, Output, Record, Task, TaskView};
+use crate::engine::time::{Span, WallTime};
+
+/// The broker's topic of offsets and groups.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// Of a record that cannot be read this much is kept.
+const DEAD_BYTES: usize = 64 * 1024;
+
+/// Tails of up to this many offsets are read, to count the records in them.
+pub const TAIL: i64 = 1_000;
+
+/// Tails that one task wants read in one survey; the others have their turn later.
+const TAILS_AT_ONCE: usize = 200;
+
+/// Answers about the own partition that are kept while it is not read.
+const MARKS: usize = 64;
+
+/// What the operator can choose about the lag stage.
+#[derive(Clone, Debug)]
+pub struct LagOptions {
+    pub application: String,
+    /// Name of the pipeline that asks for lag: part of the series' resource.
+    pub pipeline: String,
+    pub lag: plan::Lag,
+}
+
+/// Opens lag tasks, and knows the logs that all of them compare with.
+pub struct LagStage {
+    options: Arc<LagOptions>,
+    logs: Logs,
+}
+
+/// See the module.
+pub struct LagTask {
+    pub(super) options: Arc<LagOptions>,
+    topic: String,
+    pub(super) partition: u32,
+    pub(super) ledger: Ledger,
+    /// The next offset to read; what the ledger's counts lead to.
+    next: i64,
+    /// The committed offset that the changelog must agree with; `None` for a partition never committed.
+    committed: Option<i64>,
+    /// The operator accepted that what lies between is lost.
+    is_reset: bool,
+    /// What the changelog said, until `Restored` checks it.
+    restored: Option<TaskRecord>,
+    pub(super) table: Table,
+    pub(super) groups: Groups,
+    /// Records of groups and members that the changelog does not have yet.
+    raw: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Counters and gauges of the task itself, by metric and series key.
+    pub(super) own: BTreeMap<(&'static str, Vec<u8>), Counter>,
+    /// Records of a version that is not known.
+    pub(super) unknown: u64,
+    /// Records for which there was no room before the last restart.
+    overflowed_before: u64,
+    pub(super) now: WallTime,
+    /// When the task was opened: its own counters begin there.
+    pub(super) opened: Option<WallTime>,
+    /// Time of the newest point.
+    pub(super) last_point: WallTime,
+    pub(super) round: Round,
+    /// Where the own partition ended, and when; oldest first, those that are not read yet.
+    marks: Vec<(WallTime, i64)>,
+    /// Everything that was in the partition at this time has been read.
+    pub(super) fresh_at: Option<WallTime>,
+    /// When the partition was surveyed first.
+    since: Option<WallTime>,
+    dead: Vec<DeadLetter>,
+    weight: usize,
+    /// Frozen points that wait for the seal.
+    pub(super) outbox: Vec<Vec<u8>>,
+    /// The offset of the last seal.
+    sealed: Option<i64>,
+}
+
+// === impl LagStage ===
+
+impl LagStage {
+    pub fn new(options: LagOptions) -> Self {
+        Self {
+            options: Arc::new(options),
+            logs: Logs::default(),
+        }
+    }
+}
+
+impl OpenTask for LagStage {
+    fn open(&self, topic: &str, partition: u32, at: Open<'_>) -> Result<Box<dyn Task>, String> {
+        let is_reset = matches!(at, Open::Reset { .. });
+        let committed = match at {
+            Open::Fresh { .. } => None,
+            Open::Resumed { offset, .. } => Some(offset),
+            Open::Reset { start, .. } => Some(start),
+        };
+        let ledger = open_ledger(at).map_err(|problem| {
+            format!(
+                "{topic} partition {partition}: {problem}. `--accept-reset` starts a new ledger epoch for it; commits that lie \
+                 between are counted nowhere"
+            )
+        })?;
+        let lag = &self.options.lag;
+        let limit = usize::try_from(lag.max_series).unwrap_or(usize::MAX);
+        Ok(Box::new(LagTask {
+            next: ledger.next(),
+            table: Table::new(lag.max_series, lag.every),
+            groups: Groups::new(limit),
+            options: Arc::clone(&self.options),
+            topic: topic.to_owned(),
+            partition,
+            ledger,
+            committed,
+            is_reset,
+            restored: None,
+            raw: BTreeMap::new(),
+            own: BTreeMap::new(),
+            unknown: 0,
+            overflowed_before: 0,
+            now: WallTime(0),
+            opened: None,
+            last_point: WallTime(0),
+            round: Round(0),
+            marks: Vec::new(),
+            fresh_at: None,
+            since: None,
+            dead: Vec::new(),
+            weight: 0,
+            outbox: Vec::new(),
+            sealed: None,
+        }))
+    }
+
+    fn survey(&mut self, survey: Survey) {
+        self.logs.take(survey, self.options.lag.horizon);
+    }
+
+    fn tails(&mut self, tails: Vec<(TailSpan, Tail)>) {
+        self.logs.take_tails(tails);
+    }
+
+    fn logs(&self) -> Option<&Logs> {
+        Some(&self.logs)
+    }
+}
+
+// === impl LagTask ===
+
+impl LagTask {
+    fn record(&mut self, record: &Record<'_>) -> Result<(), Halt> {
+        if record.offset < self.next {
+            return Err(Halt::Stop(format!(
+                "{} partition {}: record {} came when {} was next",
+                self.topic, self.partition, record.offset, self.next
+            )));
+        }
+        self.pass(Outcome::Absent, record.offset);
+        let outcome = match record::Record::read(record.key, record.value) {
+            Ok(record::Record::Commit { of, commit }) => self.commit(of, commit.as_ref()),
+            Ok(record::Record::Group { kind, group, of, value }) => match self.group(record, kind, group, of, value) {
+                Ok(outcome) => outcome,
+                Err(malformed) => self.quarantine(record, malformed.to_string()),
+            },
+            Ok(record::Record::Unknown(_)) => {
+                self.unknown += 1;
+                Outcome::Filtered
+            }
+            Err(malformed) => self.quarantine(record, malformed.to_string()),
+        };
+        self.pass(outcome, record.offset + 1);
+        Ok(())
+    }
+
+    fn commit(&mut self, of: record::CommitKey<'_>, commit: Option<&record::Commit<'_>>) -> Outcome {
+        let lag = &self.options.lag;
+        // No client can commit for a partition below zero: it is one of nothing.
+        let Ok(partition) = u32::try_from(of.partition) else {
+            return Outcome::Filtered;
+        };
+        if !lag.groups.has(of.group) || !lag.topics.has(of.topic) {
+            return Outcome::Filtered;
+        }
+        match commit {
+            Some(commit) => {
+                self.weight += 160;
+                // A counter that begins now begins behind every point of one that ended.
+                let now = self.point_time(self.now);
+                if self.table.commit(of, partition, commit, now) == Kept::New {
+                    self.groups.commits(of.group);
+                }
+            }
+            None => {
+                if self.table.forget(of.group, of.topic, partition) && self.groups.commits_no_more(of.group) {
+                    self.table.forget_group(of.group);
+                }
+            }
+        }
+        Outcome::Counted
+    }
+
+    fn group(
+        &mut self,
+        record: &Record<'_>,
+        kind: super::schema::Kind,
+        group: &str,
+        of: Option<&str>,
+        value: Option<&[u8]>,
+    ) -> Result<Outcome, super::wire::Malformed> {
+        if !self.options.lag.groups.has(group) {
+            return Ok(Outcome::Filtered);
+        }
+        self.know(kind, group, of, value)?;
+        if let Some(key) = record.key
+            && (value.is_none() || self.groups.get(group).is_some())
+        {
+            self.weight += key.len() + value.map_or(0, <[u8]>::len);
+            self.raw.insert(key.to_vec(), value.map(<[u8]>::to_vec));
+        }
+        Ok(Outcome::Counted)
+    }
+
+    fn know(
+        &mut self,
+        kind: super::schema::Kind,
+        group: &str,
+        of: Option<&str>,
+        value: Option<&[u8]>,
+    ) -> Result<(), super::wire::Malformed> {
+        let is_gone = self.groups.record(kind, group, of, value)?;
+        let has_offsets = self.table.groups.get(group).is_some_and(|row| !row.topics.is_empty());
+        if is_gone && !has_offsets && self.groups.commits_no_more(group) {
+            self.table.forget_group(group);
+        } else if self.groups.get(group).is_some() {
+            self.table.group(group);
+        }
+        Ok(())
+    }
+
+    /// Everything below `to` has this outcome.
+    fn pass(&mut self, outcome: Outcome, to: i64) {
+        if let Ok(offsets @ 1..) = u64::try_from(to.saturating_sub(self.next)) {
+            self.ledger.add(outcome, offsets);
+            self.next = to;
+        }
+    }
+
+    #[cold]
+    fn quarantine(&mut self, record: &Record<'_>, reason: String) -> Outcome {
+        let first = |bytes: &[u8]| bytes[..bytes.len().min(DEAD_BYTES)].to_vec();
+        let letter = DeadLetter {
+            outcome: Outcome::Malformed.name(),
+            reason,
+            topic: self.topic.clone(),
+            partition: self.partition,
+            offset: record.offset,
+            key: record.key.map(first),
+            value: record.value.map(first),
+        };
+        self.weight += 2 * DEAD_BYTES.min(record.value.map_or(0, <[u8]>::len)) + 256;
+        self.dead.push(letter);
+        Outcome::Malformed
+    }
+
+    fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Halt> {
+        let corrupt = |what: &str| {
+            Halt::Stop(format!(
+                "the changelog of lag partition {} holds {what}",
+                self.partition
+            ))
+        };
+        let broken = |error: crate::engine::codec::CodecError| corrupt(&error.to_string());
+        let Some(key) = Key::read(key) else {
+            return Err(corrupt("a key that streamgauge never writes"));
+        };
+        match key {
+            Key::Task => {
+                if let Some(value) = value {
+                    self.restored = Some(TaskRecord::read(value).map_err(broken)?);
+                }
+            }
+            Key::Row(group, topic, partition) => {
+                let apart = self.options.lag.every;
+                let row = value.map(|value| changelog::read_row(value, apart)).transpose();
+                self.table.restore(group, topic, partition, row.map_err(broken)?);
+            }
+            Key::Consumed(group, topic) => {
+                let consumed = value.map(gauge::read_counter).transpose().map_err(broken)?;
+                self.table.restore_consumed(group, topic, consumed);
+            }
+            Key::Group(group) => match value {
+                Some(value) => {
+                    let (shown, states) = changelog::read_group(value).map_err(broken)?;
+                    let row = self.table.group(group);
+                    (row.shown, row.states) = (shown, states);
+                }
+                None => {
+                    if let Some(row) = self.table.groups.get_mut(group) {
+                        (row.shown, row.states) = Default::default();
+                    }
+                }
+            },
+            Key::Own(metric, key) => {
+                if let (Some(metric), Some(value)) = (super::metrics::own_name(metric), value) {
+                    let counter = gauge::read_counter(value).map_err(broken)?;
+                    self.own.insert((metric, key.to_vec()), counter);
+                }
+            }
+            Key::Raw(key) => {
+                if let Ok(record::Record::Group { kind, group, of, value }) = record::Record::read(Some(key), value) {
+                    let known = self.groups.record(kind, group, of, value);
+                    known.map_err(|error| corrupt(&error.to_string()))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn restored(&mut self) -> Result<(), Halt> {
+        match (self.committed, self.restored.take()) {
+            (None, None) => {}
+            (Some(offset), Some(record)) if record.next == offset || self.is_reset => {
+                self.last_point = WallTime(record.last_point);
+                self.overflowed_before = record.overflowed;
+                self.unknown = record.unknown;
+            }
+            (Some(_), None) if self.is_reset => {}
+            (committed, record) => {
+                let said =
+                    |offset: Option<i64>| offset.map_or("nothing".to_owned(), |offset| format!("offset {offset}"));
+                return Err(Halt::Stop(format!(
+                    "lag partition {}: the group has committed {}, but its changelog counts up to {}. Offsets were reset or \
+                     expired, or the changelog was deleted; set the group back to the changelog's offset, or start anew with \
+                     another --application-id",
+                    self.partition,
+                    said(committed),
+                    said(record.map(|record| record.next)),
+                )));
+            }
+        }
+        if self.is_reset {
+            self.table.begin_anew();
+        }
+        let lag = &self.options.lag;
+        self.table
+            .retain(|group, topic| lag.groups.has(group) && lag.topics.has(topic));
+        // Those of which only the group's own records are known, and those of which nothing is any more.
+        let (table, groups) = (&mut self.table, &mut self.groups);
+        let with_offsets: Vec<Box<str>> = table.with_offsets();
+        for group in &with_offsets {
+            groups.commits(group);
+        }
+        let known: BTreeSet<Box<str>> = groups.iter().map(|(group, _)| group.into()).collect();
+        let unwanted = known.iter().filter(|group| !lag.groups.has(group));
+        for group in unwanted.cloned().collect::<Vec<_>>() {
+            groups.forget(&group);
+            table.forget_group(&group);
+        }
+        let empty: Vec<Box<str>> = groups
+            .iter()
+            .filter(|(group, of)| of.is_gone() && !table.has_offsets(group))
+            .map(|(group, _)| group.into())
+            .collect();
+        for group in empty {
+            groups.commits_no_more(&group);
+        }
+        for (group, _) in groups.iter() {
+            table.group(group);
+        }
+        table.forget_groups(|group| groups.get(group).is_some());
+        Ok(())
+    }
+
+    /// Whether everything is read that was there at the last surveys, up to twice the time between two of them ago.
+    pub(super) fn is_fresh(&self, at: WallTime) -> bool {
+        self.fresh_at.is_some_and(|fresh| at.since(fresh) <= self.patience())
+    }
+
+    /// For how long what was read last is as good as new.
+    fn patience(&self) -> Span {
+        Span::micros(self.options.lag.every.as_micros().saturating_mul(2)).max(Span::seconds(5))
+    }
+
+    /// For how long the partition has not been read to where it ended.
+    pub(super) fn stalled(&self, at: WallTime) -> Span {
+        match (self.is_fresh(at), self.fresh_at.or(self.since)) {
+            (false, Some(since)) if at.since(since) > self.patience() => at.since(since),
+            _ => Span::ZERO,
+        }
+    }
+
+    pub(super) fn overflowed(&self) -> u64 {
+        self.overflowed_before
+            .saturating_add(self.table.overflowed)
+            .saturating_add(self.groups.overflowed())
+    }
+
+    fn surveyed(&mut self, logs: &Logs) {
+        self.since.get_or_insert(logs.at());
+        let own = logs.partition(&self.topic, self.partition);
+        if let Some(own) = own.filter(|own| own.is_fresh).and_then(|own| own.samples.latest()) {
+            if self.marks.len() == MARKS {
+                self.marks.pop();
+            }
+            self.marks.push((own.at, own.high_watermark));
+        }
+        let read = self.marks.iter().take_while(|(_, end)| *end <= self.next).count();
+        if let Some((at, _)) = self.marks.drain(..read).next_back() {
+            self.fresh_at = Some(at);
+        }
+        // What waits to be sent has not been seen by anyone: newer points come when it has gone.
+        if self.outbox.is_empty() {
+            self.show(logs);
+        }
+        self.table.end();
+    }
+
+    /// The time of the next points.
+    pub(super) fn point_time(&self, now: WallTime) -> WallTime {
+        now.max(self.last_point.ahead(STEP))
+    }
+}
+
+impl Task for LagTask {
+    fn accept(&mut self, input: Input<'_>) -> Result<(), Halt> {
+        match input {
+            Input::Record(record) => self.record(&record)?,
+            Input::Restore { key, value } => self.restore(key, value)?,
+            Input::Restored => self.restored()?,
+            Input::Position { next } => self.pass(Outcome::Absent, next),
+            Input::Expired { start } => self.pass(Outcome::Expired, start),
+            Input::Time(now) => {
+                self.now = self.now.max(now);
+                self.opened.get_or_insert(now);
+            }
+            Input::Surveying => {
+                self.round = Round(self.round.0.wrapping_add(1));
+                self.table.begin(self.round);
+            }
+            Input::Surveyed(logs) => self.surveyed(logs),
+            Input::Partitions(_) | Input::LogEnd { .. } | Input::Waiting(_) => {}
+        }
+        Ok(())
+    }
+
+    fn weight(&self) -> usize {
+        self.weight
+    }
+
+    fn wants(&self, partitions: &mut Partitions) {
+        let mut want = |topic: &str, partition: u32| match partitions.get_mut(topic) {
+            Some(wanted) => drop(wanted.insert(partition)),
+            None => drop(partitions.insert(topic.into(), BTreeSet::from([partition]))),
+        };
+        want(&self.topic, self.partition);
+        for group in self.table.groups.values() {
+            for (topic, row) in &group.topics {
+                for partition in row.partitions.keys() {
+                    want(topic, *partition);
+                }
+            }
+        }
+    }
+
+    fn tails(&self, logs: &Logs, spans: &mut BTreeSet<TailSpan>) {
+        let mut wanted = 0;
+        for group in self.table.groups.values() {
+            for (topic, rows) in &group.topics {
+                let Some(of_topic) = logs.topic(topic) else { continue };
+                for (partition, row) in &rows.partitions {
+                    let Some(log) = of_topic.partition(*partition).filter(|log| log.is_fresh) else {
+                        continue;
+                    };
+                    let position = row.at_survey(self.round);
+                    let Some((start, end)) = position.and_then(|position| log.unread(position.offset)) else {
+                        continue;
+                    };
+                    if wanted < TAILS_AT_ONCE && (1..=TAIL).contains(&(end - start)) && log.tail(start, end).is_none() {
+                        wanted += 1;
+                        spans.insert(TailSpan {
+                            topic: topic.clone(),
+                            partition: *partition,
+                            start,
+                            end,
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.fresh_at.is_none()
+    }
+
+    fn seal(&mut self) -> Option<Output> {
+        let is_moved = self.sealed != Some(self.next);
+        if !is_moved && self.outbox.is_empty() && self.table.ended.is_empty() {
+            return None;
+        }
+        self.sealed = Some(self.next);
+        self.weight = 0;
+        if self.ledger.started == WallTime(0) {
+            self.ledger.started = self.now;
+        }
+        let mut outbox = std::mem::take(&mut self.outbox);
+        let mut changelog = vec![(Key::Task.write(), None)];
+        outbox.extend(self.end_series(&mut changelog));
+        self.save(&mut changelog);
+        for (key, value) in std::mem::take(&mut self.raw) {
+            changelog.push((Key::Raw(&key).write(), value));
+        }
+        let mut record = TaskRecord::new(self.next);
+        record.last_point = self.last_point.0;
+        record.overflowed = self.overflowed();
+        record.unknown = self.unknown;
+        changelog[0].1 = Some(prost::Message::encode_to_vec(&record));
+        Some(Output {
+            next: self.next,
+            metadata: self.ledger.encode(),
+            changelog,
+            outbox,
+            dead: std::mem::take(&mut self.dead),
+            ..Output::default()
+        })
+    }
+
+    fn view(&self) -> TaskView {
+        let mut notes = Vec::new();
+        let overflowed = self.overflowed();
+        if overflowed > 0 {
+            notes.push(format!(
+                "{} partition {}: {overflowed} records of groups beyond max_series ({}) were passed over",
+                self.topic, self.partition, self.options.lag.max_series
+            ));
+        }
+        let stalled = self.stalled(self.now);
+        if stalled > Span::ZERO {
+            notes.push(format!(
+                "{} partition {} has not been read beyond offset {} for {} s: while a transaction is open there \
+                 (kafka-transactions.sh find-hanging shows it, abort ends it), commits behind it are not seen, and its groups \
+                 have no lag",
+                self.topic,
+                self.partition,
+                self.next,
+                stalled.as_micros() / 1_000_000
+            ));
+        }
+        TaskView {
+            ledger: Some(self.ledger.clone()),
+            series: self.table.len().into(),
+            newest_point: (self.last_point > WallTime(0)).then(|| self.last_point.as_event()),
+            notes,
+            ..TaskView::default()
+        }
+    }
+}
+
+/// What a survey says of partitions that nobody answered for.
+pub fn silent(partitions: &Partitions, at: WallTime) -> Survey {
+    let mut survey = Survey {
+        at,
+        ..Survey::default()
+    };
+    for (topic, wanted) in partitions {
+        let surveyed = wanted.iter().map(|partition| (*partition, Surveyed::Silent));
+        survey.topics.entry(topic.clone()).or_default().partitions = surveyed.collect();
+    }
+    survey
+}
