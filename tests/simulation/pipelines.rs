@@ -89,6 +89,7 @@ static PLANS: LazyLock<BTreeMap<Version, Arc<Plan>>> = LazyLock::new(|| {
 
 pub fn application(version: Version, instance: Option<String>) -> Application {
     Application {
+        offsets_partitions: 1,
         id: APPLICATION.to_owned(),
         plan: Arc::clone(&PLANS[&version]),
         shuffle_partitions: SHUFFLE,

@@ -42,10 +42,11 @@ struct Known {
 }
 
 impl LagTask {
-    pub(super) fn show(&mut self, logs: &Logs) {
+    /// Points of rows only where what is known of them is fresh.
+    pub(super) fn show(&mut self, logs: &Logs, is_fresh: bool) {
         let time = self.point_time(logs.at());
         let mut points = Points::default();
-        if self.is_fresh(logs.at()) {
+        if is_fresh {
             self.show_rows(logs, time, &mut points);
             self.show_groups(time, &mut points);
         }

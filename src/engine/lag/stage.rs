@@ -1,11 +1,13 @@
 //! One lag task: the records of one partition of the offsets topic in, points of the groups in it out.
 //!
 //! Rule: what is shown is what the group's commits were when the logs were asked for their ends, and nothing is shown that
-//! may be old: only if every record that was in the partition at one of the last surveys has been read.
+//! may be old: only if every record that was in the own partition at that moment has been read.
 //!
 //! Edges:
-//! - a transaction that stays open keeps what came behind it from being read. After [`LagTask::patience`] the groups of the
-//!   partition have no points until it ends, and how long it has been is a metric of its own;
+//! - an open transaction keeps what came behind it from being read, and a busy partition always has one. After
+//!   [`LagTask::SKIPS`] surveys without points it is enough if all has been read that was there at the survey before. Behind
+//!   a transaction that stays open that never is so: the groups of the partition have no points until it ends, and how long
+//!   it has been is a metric of its own;
 //! - records of a version that is not known are counted and passed over; those that cannot be read are dead letters;
 //! - groups and topics that the pipeline does not want are filtered, also those that it wanted before;
 //! - what ends (a tombstone: an offset that expired or was deleted, a group that is gone) has its series ended and is
@@ -90,8 +92,13 @@ pub struct LagTask {
     marks: Vec<(WallTime, i64)>,
     /// Everything that was in the partition at this time has been read.
     pub(super) fresh_at: Option<WallTime>,
-    /// When the partition was surveyed first.
+    /// When the partition was surveyed first, and last.
     since: Option<WallTime>,
+    surveyed_before: Option<WallTime>,
+    /// Surveys in a row that showed nothing.
+    skipped: u32,
+    /// A survey is under way that this task was told of.
+    is_surveying: bool,
     dead: Vec<DeadLetter>,
     weight: usize,
     /// Frozen points that wait for the seal.
@@ -149,6 +156,9 @@ impl OpenTask for LagStage {
             marks: Vec::new(),
             fresh_at: None,
             since: None,
+            surveyed_before: None,
+            skipped: 0,
+            is_surveying: false,
             dead: Vec::new(),
             weight: 0,
             outbox: Vec::new(),
@@ -395,22 +405,21 @@ impl LagTask {
         Ok(())
     }
 
-    /// Whether everything is read that was there at the last surveys, up to twice the time between two of them ago.
-    pub(super) fn is_fresh(&self, at: WallTime) -> bool {
-        self.fresh_at.is_some_and(|fresh| at.since(fresh) <= self.patience())
-    }
+    /// Surveys that pass without points before less is enough.
+    const SKIPS: u32 = 2;
 
-    /// For how long what was read last is as good as new.
-    fn patience(&self) -> Span {
-        Span::micros(self.options.lag.every.as_micros().saturating_mul(2)).max(Span::seconds(5))
+    /// Whether what is known of groups is not older than this survey.
+    fn is_fresh(&self, at: WallTime) -> bool {
+        let before = self.skipped >= Self::SKIPS && self.surveyed_before.is_some();
+        self.fresh_at
+            .is_some_and(|fresh| fresh == at || (before && Some(fresh) >= self.surveyed_before))
     }
 
     /// For how long the partition has not been read to where it ended.
     pub(super) fn stalled(&self, at: WallTime) -> Span {
-        match (self.is_fresh(at), self.fresh_at.or(self.since)) {
-            (false, Some(since)) if at.since(since) > self.patience() => at.since(since),
-            _ => Span::ZERO,
-        }
+        let usual = Span::micros(self.options.lag.every.as_micros().saturating_mul(3)).max(Span::seconds(5));
+        let since = self.fresh_at.or(self.since).map_or(Span::ZERO, |since| at.since(since));
+        if since > usual { since } else { Span::ZERO }
     }
 
     pub(super) fn overflowed(&self) -> u64 {
@@ -420,6 +429,10 @@ impl LagTask {
     }
 
     fn surveyed(&mut self, logs: &Logs) {
+        // One that was asked before the task was there knows nothing of when its commits were read.
+        if !std::mem::take(&mut self.is_surveying) {
+            return;
+        }
         self.since.get_or_insert(logs.at());
         let own = logs.partition(&self.topic, self.partition);
         if let Some(own) = own.filter(|own| own.is_fresh).and_then(|own| own.samples.latest()) {
@@ -432,9 +445,12 @@ impl LagTask {
         if let Some((at, _)) = self.marks.drain(..read).next_back() {
             self.fresh_at = Some(at);
         }
+        let is_fresh = self.is_fresh(logs.at());
+        self.skipped = if is_fresh { 0 } else { self.skipped.saturating_add(1) };
+        self.surveyed_before = Some(logs.at());
         // What waits to be sent has not been seen by anyone: newer points come when it has gone.
         if self.outbox.is_empty() {
-            self.show(logs);
+            self.show(logs, is_fresh);
         }
         self.table.end();
     }
@@ -458,6 +474,7 @@ impl Task for LagTask {
                 self.opened.get_or_insert(now);
             }
             Input::Surveying => {
+                self.is_surveying = true;
                 self.round = Round(self.round.0.wrapping_add(1));
                 self.table.begin(self.round);
             }

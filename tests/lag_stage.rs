@@ -1,0 +1,637 @@
+//! The lag of every group through `streamgauge run`, on a real Kafka 4.3 and a real collector.
+//!
+//! Promise: what the collector has is what Kafka's own tool says, for groups of every kind; under load it never lies beyond
+//! what the tool said before and after; what cannot be known is absent, and what has ended is ended.
+
+#[path = "common/mod.rs"]
+mod common;
+#[path = "offsets_topic/groups.rs"]
+#[allow(dead_code, reason = "each test file uses a part of it")]
+mod groups;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use common::collector::Collector;
+use common::instance::{Application, Instance};
+use common::kafka::{Kafka, Write};
+use common::points::{Attributes, Points, Value};
+use common::{eventually, folder, my_turn, now_micros};
+
+const TOPIC: &str = "orders";
+const PARTITIONS: u32 = 3;
+const CALL: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(60);
+
+/// Group, topic, partition.
+type Place = (String, String, u32);
+
+struct System {
+    kafka: Kafka,
+    collector: Collector,
+    application: Application,
+    _folder: tempfile::TempDir,
+}
+
+impl System {
+    fn of(kafka: Kafka, lag: &str) -> Self {
+        let folder = folder();
+        let collector = Collector::start(folder.path());
+        let pipeline: PathBuf = folder.path().join("lag.yaml");
+        std::fs::write(&pipeline, format!("pipeline: lag\nlag: {lag}\n")).expect("a pipeline");
+        let mut application = Application::new(folder.path(), &pipeline, &kafka.bootstrap(), &collector.endpoint());
+        application.id = "watcher".to_owned();
+        Self {
+            kafka,
+            collector,
+            application,
+            _folder: folder,
+        }
+    }
+
+    /// The newest values of a metric of groups other than our own.
+    fn values(&mut self, metric: &str) -> BTreeMap<Place, f64> {
+        let last = self.collector.points().last(metric);
+        let of_others = last.iter().filter(|(attributes, _)| !is_own(attributes));
+        of_others
+            .map(|(attributes, value)| (place(attributes), number(value)))
+            .collect()
+    }
+
+    /// The one state of each that is one.
+    fn states(&mut self, metric: &str, label: &str) -> BTreeMap<Attributes, String> {
+        let mut states = BTreeMap::new();
+        for (mut attributes, value) in self.collector.points().last(metric) {
+            let state = attributes.remove(label).expect("a state");
+            if !is_own(&attributes) && number(&value) == 1.0 {
+                let before = states.insert(attributes, state);
+                assert_eq!(before, None, "one of them holds");
+            }
+        }
+        states
+    }
+
+    /// Has points that were asked for from now on.
+    fn after_now(&mut self, metric: &str) {
+        let now = u64::try_from(now_micros()).expect("after 1970") * 1_000;
+        let collector = &mut self.collector;
+        eventually("newer points", SOON, || {
+            let points = collector.points();
+            let times = points.of(metric).flat_map(|(_, series)| &series.points);
+            match times.map(|point| point.time).max() {
+                Some(time) if time > now => Ok(()),
+                other => Err(format!("{other:?}, and it is {now}")),
+            }
+        });
+    }
+}
+
+fn is_own(attributes: &Attributes) -> bool {
+    attributes
+        .get("consumer_group")
+        .is_some_and(|group| group.starts_with("watcher"))
+}
+
+fn place(attributes: &Attributes) -> Place {
+    let partition = attributes.get("partition").map_or("0", String::as_str);
+    (
+        attributes["consumer_group"].clone(),
+        attributes.get("topic").cloned().unwrap_or_default(),
+        partition.parse().expect("a number"),
+    )
+}
+
+fn number(value: &Value) -> f64 {
+    match value {
+        Value::Integer(value) => *value as f64,
+        Value::Decimal(value) => *value,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn fill(kafka: &Kafka, records: u32) {
+    let writer = kafka.writer();
+    for number in 0..records * PARTITIONS {
+        writer.write(&Write {
+            topic: TOPIC.to_owned(),
+            partition: number % PARTITIONS,
+            value: Some(format!("order {number}").into_bytes()),
+            ..Write::default()
+        });
+    }
+    writer.flush();
+}
+
+/// Committed offset, log end and lag by Kafka's own tool.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Told {
+    committed: i64,
+    end: i64,
+    lag: i64,
+}
+
+fn told(kafka: &Kafka) -> BTreeMap<Place, Told> {
+    let told = kafka.tool(
+        "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+        &["--describe", "--all-groups", "--offsets"],
+    );
+    let row = |line: &str| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let [group, topic, partition, committed, end, lag, ..] = columns.as_slice() else {
+            return None;
+        };
+        let place = ((*group).to_owned(), (*topic).to_owned(), partition.parse().ok()?);
+        let told = Told {
+            committed: committed.parse().ok()?,
+            end: end.parse().ok()?,
+            lag: lag.parse().ok()?,
+        };
+        Some((place, told))
+    };
+    let rows = told.lines().filter_map(row);
+    rows.filter(|((group, ..), _)| !group.starts_with("watcher")).collect()
+}
+
+#[test]
+fn on_a_quiet_cluster_it_is_what_kafkas_own_tool_says() {
+    let _turn = my_turn();
+    let kafka = Kafka::start();
+    kafka.create_topic(TOPIC, PARTITIONS, &[]);
+    fill(&kafka, 20);
+    let _classic = groups::classic(&kafka, "classic", 7);
+    let _modern = groups::modern(&kafka, "modern", TOPIC, 9);
+    groups::commit_by_hand(&kafka, "by-hand", 2, 11, &"m".repeat(4096));
+    let odd = "a \"quoted\", \n\u{1f600} name";
+    groups::commit_by_hand(&kafka, odd, 1, 19, "");
+    groups::exactly_once(&kafka, "eos", 5, 19);
+    // A caught-up reader of transactions: behind it is a marker and nothing else.
+    kafka.create_topic("payments", 1, &[]);
+    let payments = groups::transactional(&kafka, "payer");
+    write(&payments, "payments", 4);
+    payments.commit_transaction(CALL).expect("a commit");
+    commit_in(&kafka, "reader", "payments", 4);
+
+    let mut system = System::of(kafka, "{ every: 1s }");
+    let mut instance = system.application.start("one");
+    let expected = told(&system.kafka);
+    let groups: BTreeSet<&str> = expected.keys().map(|(group, ..)| group.as_str()).collect();
+    assert!(groups.contains("eos") && groups.contains("modern"), "{groups:?}");
+    let lags = |expected: &BTreeMap<Place, Told>| -> BTreeMap<Place, f64> {
+        let lags = expected.iter().map(|(place, told)| (place.clone(), told.lag as f64));
+        lags.collect()
+    };
+    eventually("lag as Kafka's tool has it", SOON, || {
+        let mut shown = system.values("kafka_consumer_lag");
+        // The tool prints a name of several lines as several lines.
+        shown.retain(|(group, ..), _| group != odd);
+        match lags(&expected) == shown {
+            true => Ok(()),
+            false => Err(format!("{shown:?} and not {expected:?}")),
+        }
+    });
+    let offsets = system.values("kafka_consumer_offset");
+    for (place, told) in &expected {
+        assert_eq!(offsets[place], told.committed as f64, "{place:?}");
+    }
+    assert_eq!(
+        system.values("kafka_consumer_lag")[&(odd.to_owned(), TOPIC.to_owned(), 1)],
+        1.0
+    );
+    assert_eq!(told(&system.kafka), expected, "it was quiet");
+
+    let reader = ("reader".to_owned(), "payments".to_owned(), 0);
+    assert_eq!(expected[&reader].lag, 1);
+    eventually("records without markers", SOON, || {
+        let records = system.values("kafka_consumer_lag_records");
+        let eos = ("eos".to_owned(), TOPIC.to_owned(), 0);
+        match (records.get(&reader), records.get(&eos)) {
+            (Some(0.0), Some(15.0)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    assert_eq!(system.values("kafka_consumer_lag_seconds")[&reader], 0.0);
+
+    let members = system.values("kafka_consumer_group_members");
+    let states = system.states("kafka_consumer_group_state", "state");
+    let group = |name: &str| Attributes::from([("consumer_group".to_owned(), name.to_owned())]);
+    for (name, count, state) in [
+        ("classic", 1.0, "stable"),
+        ("modern", 1.0, "stable"),
+        ("eos", 0.0, "empty"),
+    ] {
+        assert_eq!(members[&(name.to_owned(), String::new(), 0)], count, "{name}");
+        assert_eq!(states[&group(name)], state, "{name}");
+    }
+    let statuses = system.states("kafka_consumer_status", "status");
+    let of_reader = statuses.iter().find(|(of, _)| of["consumer_group"] == "reader");
+    assert_eq!(of_reader.map(|(_, status)| status.as_str()), Some("OK"));
+    assert_eq!(system.collector.points().faults(), Vec::<String>::new());
+    instance.stop();
+    let (code, said) = system.application.audit();
+    assert_eq!(code, Some(0), "{said}");
+}
+
+fn write(producer: &BaseProducer, topic: &str, records: u32) {
+    for number in 0..records {
+        let value = number.to_string();
+        let record: BaseRecord<'_, [u8], str> = BaseRecord::to(topic).partition(0).payload(&value);
+        assert!(producer.send(record).is_ok(), "{topic} is not written");
+    }
+    producer.flush(CALL).expect("the records are in the log");
+}
+
+fn commit_in(kafka: &Kafka, group: &str, topic: &str, offset: i64) {
+    use rdkafka::consumer::CommitMode;
+    use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+    let consumer: BaseConsumer = kafka.client().set("group.id", group).create().expect("a consumer");
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::Offset(offset))
+        .expect("an offset");
+    eventually(group, CALL, || {
+        consumer
+            .commit(&list, CommitMode::Sync)
+            .map_err(|error| error.to_string())
+    });
+}
+
+#[test]
+fn behind_an_open_transaction_the_lags_part_and_aborted_commits_never_appear() {
+    let _turn = my_turn();
+    let kafka = Kafka::start_with(&[("offsets.topic.num.partitions", "4")]);
+    kafka.create_topic(TOPIC, PARTITIONS, &[]);
+    kafka.create_topic("payments", 1, &[]);
+    let payments = groups::transactional(&kafka, "payer");
+    write(&payments, "payments", 4);
+    payments.commit_transaction(CALL).expect("a commit");
+    payments.begin_transaction().expect("a transaction");
+    write(&payments, "payments", 6);
+    commit_in(&kafka, "stuck", "payments", 5);
+    groups::exactly_once(&kafka, "eos", 5, 19);
+    fill(&kafka, 20);
+
+    let mut system = System::of(kafka, "{ every: 1s }");
+    let mut instance = system.application.start("one");
+    let stuck = ("stuck".to_owned(), "payments".to_owned(), 0);
+    eventually("lag of a group that is stuck", SOON, || {
+        let lags = ["", "_stable", "_records"].map(|which| {
+            let values = system.values(&format!("kafka_consumer_lag{which}"));
+            values.get(&stuck).copied()
+        });
+        match lags {
+            [Some(6.0), Some(0.0), Some(0.0)] => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    let offsets = system.collector.points().clone();
+    let of_eos = offsets
+        .of("kafka_consumer_offset")
+        .filter(|(id, _)| id.attributes["consumer_group"] == "eos");
+    for (_, series) in of_eos {
+        assert!(
+            series.points.iter().all(|point| point.value == Some(Value::Integer(5))),
+            "{series:?}"
+        );
+    }
+    payments.commit_transaction(CALL).expect("a commit");
+    eventually("the transaction's records are to be read", SOON, || {
+        let stable = system.values("kafka_consumer_lag_stable").get(&stuck).copied();
+        let records = system.values("kafka_consumer_lag_records").get(&stuck).copied();
+        match (stable, records) {
+            (Some(7.0), Some(6.0)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    instance.stop();
+}
+
+/// Writes, and groups that read, until it is dropped.
+struct Load {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(kafka: &Kafka, groups: &[(&'static str, u64)]) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut threads = Vec::new();
+        let of_writer = Arc::clone(&stop);
+        let writer = kafka.writer();
+        threads.push(std::thread::spawn(move || {
+            let mut number = 0;
+            while !of_writer.load(Ordering::Relaxed) {
+                for _ in 0..50 {
+                    writer.write(&Write {
+                        topic: TOPIC.to_owned(),
+                        partition: number % PARTITIONS,
+                        value: Some(b"order".to_vec()),
+                        ..Write::default()
+                    });
+                    number += 1;
+                }
+                writer.flush();
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }));
+        for (group, pause) in groups {
+            let stop = Arc::clone(&stop);
+            let consumer: BaseConsumer = kafka
+                .client()
+                .set("group.id", *group)
+                .set("auto.offset.reset", "earliest")
+                .set("auto.commit.interval.ms", "100")
+                .create()
+                .expect("a consumer");
+            consumer.subscribe(&[TOPIC]).expect("a subscription");
+            let pause = Duration::from_millis(*pause);
+            threads.push(std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    if let Some(Ok(record)) = consumer.poll(Duration::from_millis(50)) {
+                        // A slow one falls behind.
+                        if record.offset() % 10 == 0 {
+                            std::thread::sleep(pause);
+                        }
+                    }
+                }
+            }));
+        }
+        Self { stop, threads }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let ended = thread.join();
+            assert!(ended.is_ok() || std::thread::panicking(), "a thread of the load failed");
+        }
+    }
+}
+
+/// Every point between two readings of Kafka's tool lies within what they allow.
+fn within(before: &BTreeMap<Place, Told>, after: &BTreeMap<Place, Told>, points: &Points, span: (u64, u64)) -> usize {
+    let mut compared = 0;
+    for (id, series) in points
+        .of("kafka_consumer_lag")
+        .filter(|(id, _)| !is_own(&id.attributes))
+    {
+        let place = place(&id.attributes);
+        let (Some(before), Some(after)) = (before.get(&place), after.get(&place)) else {
+            continue;
+        };
+        for point in series
+            .points
+            .iter()
+            .filter(|point| (span.0..span.1).contains(&point.time))
+        {
+            let lag = number(point.value.as_ref().expect("it lives")) as i64;
+            let least = (before.end - after.committed).max(0);
+            let most = after.end - before.committed;
+            assert!(
+                (least..=most).contains(&lag),
+                "{place:?}: {lag} is not within {least} and {most}"
+            );
+            compared += 1;
+        }
+    }
+    compared
+}
+
+#[test]
+fn under_load_two_and_three_instances_share_the_work_and_no_value_lies_beyond_what_kafkas_tool_allows() {
+    let _turn = my_turn();
+    let kafka = Kafka::start();
+    kafka.create_topic(TOPIC, PARTITIONS, &[]);
+    fill(&kafka, 20);
+    let mut system = System::of(kafka, "{ every: 1s }");
+    let mut first = system.application.start("one");
+    let mut second = system.application.start("two");
+    let load = Load::start(&system.kafka, &[("fast", 0), ("slow", 40), ("slower", 150)]);
+    eventually("three groups", SOON, || {
+        match system.values("kafka_consumer_lag").len() {
+            9 => Ok(()),
+            other => Err(format!("{other} partitions")),
+        }
+    });
+    let nanos = || u64::try_from(now_micros()).expect("after 1970") * 1_000;
+    let mut compared = 0;
+    let mut round = |system: &mut System| {
+        let before = told(&system.kafka);
+        let began = nanos();
+        system.after_now("kafka_consumer_lag");
+        system.after_now("kafka_consumer_lag");
+        let ended = nanos();
+        let after = told(&system.kafka);
+        // What the tool said before may be older than what the last point before it was compared with.
+        compared += within(
+            &before,
+            &after,
+            system.collector.points(),
+            (began + 1_000_000_000, ended),
+        );
+    };
+    round(&mut system);
+    let split = shares(&system, &[&first, &second]);
+    assert!(split.iter().all(|share| (20..=30).contains(share)), "{split:?}");
+    let mut third = system.application.start("three");
+    eventually("three of them share", SOON, || {
+        let split = shares(&system, &[&first, &second, &third]);
+        match split.iter().all(|share| (12..=22).contains(share)) {
+            true => Ok(()),
+            false => Err(format!("{split:?}")),
+        }
+    });
+    round(&mut system);
+    second.kill();
+    eventually("two have the partitions of three", SOON, || {
+        let split = shares(&system, &[&first, &third]);
+        match split.iter().sum::<usize>() {
+            50 => Ok(()),
+            other => Err(format!("{other} partitions")),
+        }
+    });
+    round(&mut system);
+    drop(load);
+    // Quiet: now they are equal.
+    eventually("lag as Kafka's tool has it", SOON, || {
+        let expected: BTreeMap<Place, f64> = told(&system.kafka)
+            .into_iter()
+            .map(|(place, told)| (place, told.lag as f64))
+            .collect();
+        match system.values("kafka_consumer_lag") {
+            shown if shown == expected => Ok(()),
+            other => Err(format!("{other:?} and not {expected:?}")),
+        }
+    });
+    assert!(compared > 50, "{compared} points compared");
+    println!("{compared} points lie within what two readings of Kafka's tool allow");
+    consumed_is_committed(&mut system);
+    let points = system.collector.points();
+    assert_eq!(points.faults(), Vec::<String>::new());
+    let series: BTreeSet<&Attributes> = points.of("kafka_consumer_lag").map(|(id, _)| &id.attributes).collect();
+    assert_eq!(
+        series.len(),
+        points.of("kafka_consumer_lag").count(),
+        "one resource for each"
+    );
+    first.stop();
+    third.stop();
+}
+
+/// The counter is what the commits went over since the first one.
+fn consumed_is_committed(system: &mut System) {
+    let told = told(&system.kafka);
+    let points = system.collector.points();
+    let mut first: BTreeMap<Place, i64> = BTreeMap::new();
+    for (id, series) in points
+        .of("kafka_consumer_offset")
+        .filter(|(id, _)| !is_own(&id.attributes))
+    {
+        let offset = series.points.iter().min_by_key(|point| point.time).expect("a point");
+        let offset = number(offset.value.as_ref().expect("a value")) as i64;
+        first.insert(place(&id.attributes), offset);
+    }
+    for (attributes, value) in points.last("kafka_consumer_messages_total") {
+        if is_own(&attributes) {
+            continue;
+        }
+        let group = &attributes["consumer_group"];
+        let of_group = told.iter().filter(|((of, ..), _)| of == group);
+        let committed: i64 = of_group.clone().map(|(_, told)| told.committed).sum();
+        let seen: i64 = of_group.map(|(place, told)| told.committed - first[place]).sum();
+        let counted = number(&value) as i64;
+        // The first commit is earlier than the first point.
+        assert!(
+            (seen..=committed).contains(&counted),
+            "{group}: {counted}, {seen}, {committed}"
+        );
+    }
+}
+
+/// How many partitions of the offsets topic each of them has.
+fn shares(system: &System, instances: &[&Instance]) -> Vec<usize> {
+    let told = system.kafka.tool(
+        "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+        &["--describe", "--group", "watcher-lag", "--members", "--verbose"],
+    );
+    let of = |name: &str| {
+        let line = told.lines().find(|line| line.contains(&format!("{name}-0")));
+        let count = line.map(|line| line.split_whitespace().nth(5).map(str::parse::<usize>));
+        count.flatten().and_then(Result::ok).unwrap_or(0)
+    };
+    instances.iter().map(|instance| of(&instance.name)).collect()
+}
+
+#[test]
+fn a_group_that_is_deleted_or_expires_has_its_series_ended() {
+    let _turn = my_turn();
+    let kafka = Kafka::start_with(&[
+        ("offsets.topic.num.partitions", "4"),
+        ("offsets.retention.minutes", "1"),
+        ("offsets.retention.check.interval.ms", "1000"),
+    ]);
+    kafka.create_topic(TOPIC, PARTITIONS, &[]);
+    fill(&kafka, 20);
+    groups::commit_by_hand(&kafka, "expires", 0, 11, "");
+    let leaves = groups::classic(&kafka, "deleted", 7);
+    let stays = groups::modern(&kafka, "stays", TOPIC, 7);
+    let mut system = System::of(kafka, "{ every: 1s }");
+    let mut instance = system.application.start("one");
+    let alive = |system: &mut System| -> BTreeSet<String> {
+        let points = system.collector.points();
+        let of_groups = points.series.iter().filter(|(id, series)| {
+            id.name.starts_with("kafka_consumer") && !is_own(&id.attributes) && series.last().is_some()
+        });
+        of_groups
+            .map(|(id, _)| id.attributes["consumer_group"].clone())
+            .collect()
+    };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    eventually("all are there", SOON, || match alive(&mut system) {
+        all if all == names(&["deleted", "expires", "stays"]) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    drop(leaves);
+    eventually("it is deleted", SOON, || {
+        let said = system.kafka.tool(
+            "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+            &["--delete", "--group", "deleted"],
+        );
+        match said.contains("successful") {
+            true => Ok(()),
+            false => Err(said),
+        }
+    });
+    eventually("a group that was deleted has ended", SOON, || {
+        match alive(&mut system) {
+            all if !all.contains("deleted") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    eventually(
+        "a group that expired has ended",
+        Duration::from_secs(150),
+        || match alive(&mut system) {
+            all if all == names(&["stays"]) => Ok(()),
+            other => Err(format!("{other:?}")),
+        },
+    );
+    drop(stays);
+    instance.stop();
+}
+
+#[test]
+fn a_transaction_that_hangs_in_the_offsets_topic_makes_no_false_lag_and_is_told() {
+    let _turn = my_turn();
+    let kafka = Kafka::start_with(&[("offsets.topic.num.partitions", "1")]);
+    kafka.create_topic(TOPIC, PARTITIONS, &[]);
+    fill(&kafka, 20);
+    groups::commit_by_hand(&kafka, "hidden", 0, 20, "");
+    let mut system = System::of(kafka, "{ every: 1s }");
+    let mut instance = system.application.start("one");
+    let hidden = ("hidden".to_owned(), TOPIC.to_owned(), 0);
+    eventually("lag", SOON, || match system.values("kafka_consumer_lag").get(&hidden) {
+        Some(0.0) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let hanging = groups::open_transaction(&system.kafka, "hanging", 3);
+    fill(&system.kafka, 20);
+    groups::commit_by_hand(&system.kafka, "hidden", 0, 40, "");
+    let stalled = |system: &mut System| -> f64 {
+        let stalled = system.collector.points().last("streamgauge_lag_stalled_seconds");
+        stalled.values().map(number).fold(0.0, f64::max)
+    };
+    eventually("the stall is told", SOON, || match stalled(&mut system) {
+        seconds if seconds >= 10.0 => Ok(()),
+        other => Err(format!("{other} s")),
+    });
+    let points = system.collector.points();
+    let of_hidden = points
+        .of("kafka_consumer_lag")
+        .filter(|(id, _)| id.attributes["consumer_group"] == "hidden" && id.attributes["partition"] == "0");
+    let values: Vec<i64> = of_hidden
+        .flat_map(|(_, series)| &series.points)
+        .filter_map(|point| point.value.as_ref().map(|value| number(value) as i64))
+        .collect();
+    assert!(values.iter().all(|lag| *lag == 0), "{values:?}");
+    hanging.abort_transaction(CALL).expect("an abort");
+    eventually("it is over", SOON, || {
+        match (
+            stalled(&mut system),
+            system.values("kafka_consumer_offset").get(&hidden),
+        ) {
+            (0.0, Some(40.0)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    assert_eq!(system.values("kafka_consumer_lag")[&hidden], 0.0);
+    instance.stop();
+}
