@@ -1,5 +1,7 @@
 //! `streamgauge audit`: the loss ledger against the committed offsets, also while the application runs.
 //!
+//! What taps read and what the lag stage reads of the offsets topic are told together.
+//!
 //! Rule: both numbers come out of one offset commit, so they cannot be from different moments. For every partition:
 //! start plus the sum over outcomes equals the committed offset.
 
@@ -7,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::application::group;
 use super::cluster::{ApplicationArgs, ClusterArgs};
 use super::{Exit, complain};
 use crate::engine::tap::ledger::{Ledger, Outcome};
+use crate::engine::task::Stage;
 use crate::kafka::{Connection, fetch_group_offsets};
 use crate::runtime::log::{Committed, LogError, TopicPartition};
 
@@ -39,7 +43,16 @@ pub fn run(args: &AuditArgs) -> Exit {
         Ok(connection) => connection,
         Err(exit) => return exit,
     };
-    let fetched = fetch(&connection, &args.application.application_id);
+    let application = &args.application.application_id;
+    let fetched = fetch(&connection, application).and_then(|mut offsets| {
+        // Groups that were never used have no offsets; who runs without lag needs no right on its group.
+        match fetch(&connection, &group(application, Stage::Lag)) {
+            Ok(of_lag) => offsets.extend(of_lag),
+            Err(LogError::Refused(_)) if !offsets.is_empty() => {}
+            Err(error) => return Err(error),
+        }
+        Ok(offsets)
+    });
     let rows: Vec<Row> = match fetched {
         Ok(offsets) => offsets
             .into_iter()
