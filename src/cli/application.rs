@@ -21,6 +21,8 @@ use crate::runtime::{Heed, Stop, Worker, WorkerOptions};
 
 /// Dead letters are few, and read by people: one partition keeps them in order.
 pub const DEAD_LETTER_PARTITIONS: u32 = 1;
+/// Every task of the lag stage reads the whole offset index.
+const INDEX_PARTITIONS: u32 = 1;
 /// What one client buffers of what it fetched, at the least, in KiB.
 const LEAST_QUEUE_KBYTES: u32 = 2 * 1024;
 /// Keys and undecided records that one correlate task may hold where nothing else is said: some 100 MB.
@@ -33,6 +35,7 @@ pub(super) const DEAD_LETTERS: &str = "dead-letters";
 pub(super) const CORRELATE_REPARTITION: &str = "correlate-repartition";
 pub(super) const CORRELATE_CHANGELOG: &str = "correlate-changelog";
 pub(super) const TRACES_OUTBOX: &str = "otlp-traces";
+pub(super) const INDEX: &str = "index";
 
 /// One application as this process runs it.
 #[derive(Clone)]
@@ -110,6 +113,11 @@ impl Application {
         named(&self.id, DEAD_LETTERS)
     }
 
+    /// The offset index of tapped topics.
+    pub fn index(&self) -> String {
+        named(&self.id, INDEX)
+    }
+
     pub fn input_topics(&self) -> Vec<String> {
         self.plan.topics.iter().map(|topic| topic.topic.clone()).collect()
     }
@@ -122,6 +130,8 @@ impl Application {
     /// The `number`th tap worker of this process.
     pub fn tap_worker(&self, number: u32) -> WorkerSetup {
         let (plan, partitions) = (Arc::clone(&self.plan), self.shuffle_partitions);
+        let mut worker = self.options(Stage::Tap, number);
+        worker.topics.index = self.plan.lag.is_some().then(|| (self.index(), INDEX_PARTITIONS));
         WorkerSetup {
             client: self.client(Stage::Tap, number),
             options: WorkerOptions {
@@ -131,7 +141,7 @@ impl Application {
                 heeds: self.heeds(),
                 sample_ends: true,
                 topic_ids: true,
-                ..self.options(Stage::Tap, number)
+                ..worker
             },
             stage: Box::new(move || Box::new(TapStage::new(Arc::clone(&plan), partitions))),
         }
@@ -282,6 +292,7 @@ impl Application {
                 ]),
                 changelog: None,
                 outbox: None,
+                index: None,
                 dead_letters: (self.dead_letters(), DEAD_LETTER_PARTITIONS),
             },
             counted_topics: Vec::new(),
@@ -389,7 +400,17 @@ pub fn internal_topics(application_id: &str, shuffle_partitions: u32, plan: &Pla
         let holds = "frozen spans";
         topics.push(topic(TRACES_OUTBOX, shuffle_partitions, false, Some(24), holds));
     }
+    if let Some(lag) = &plan.lag {
+        let holds = "when records of input topics were appended";
+        topics.push(topic(INDEX, INDEX_PARTITIONS, false, Some(hours(lag.horizon)), holds));
+    }
     topics
+}
+
+/// No shorter than `span`, and at least one.
+fn hours(span: Span) -> u32 {
+    let hours = (span.as_micros() / 1_000_000).unsigned_abs().div_ceil(3_600);
+    u32::try_from(hours.max(1)).unwrap_or(u32::MAX)
 }
 
 /// An input topic that is one of the application's own: it would be fed with what it is read for.

@@ -13,6 +13,7 @@ pub mod commits;
 pub mod coordinator;
 pub mod ends;
 pub mod groups;
+pub mod index;
 pub mod lags;
 pub mod protocol;
 pub mod rate;
