@@ -429,3 +429,6 @@ pub fn own_input_refused(topic: &str, application_id: &str) -> String {
          in the pipeline, or give another --application-id"
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,8 +12,8 @@ use super::kept::Kept;
 use crate::engine::index::{Times, wall};
 use crate::engine::time::{Span, WallTime};
 
-/// At most so often [`Covered::latencies`] calls.
-pub const MOST_CALLS: usize = 64;
+/// At most so often [`Covered::latencies`] calls. One entry takes up to eight, a day of records in one commit some hundred.
+pub const MOST_CALLS: usize = 128;
 /// The part of a latency that the records are apart which are taken together.
 const TOGETHER: i64 = 8;
 /// So many pieces are made of the records of one entry at most.

@@ -2,7 +2,7 @@
 //!
 //! Rule: neighbours may become one, and runs may be forgotten; where entries meet, counts stay exact.
 
-use crate::engine::index::{Entry, Times};
+use crate::engine::index::{Entry, Run, Times};
 
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
@@ -14,6 +14,9 @@ pub(super) struct Kept {
     /// Its runs are forgotten.
     pub blurred: bool,
 }
+
+/// As [`super`] says.
+const _: () = assert!(size_of::<Kept>() <= 104 && size_of::<Run>() <= 24);
 
 /// How far into the index an offset is.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,7 @@
 //! What the offset index tells, against logs of which every record is known.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use crate::engine::index::{Entry, Run, Runs, Stretch, Times, wall};
@@ -50,6 +52,7 @@ fn entry(log: &Log, first: usize, next: usize) -> Entry {
 
 /// Cut as a tap cuts: where records would be more than a step apart, and where `cuts` say so.
 fn entries(log: &Log, cuts: &[usize]) -> Vec<Entry> {
+    let cuts: BTreeSet<usize> = cuts.iter().copied().collect();
     let mut all = Vec::new();
     let (mut first, mut times): (_, Option<Times>) = (0, None);
     for (offset, slot) in log.iter().enumerate() {
@@ -274,6 +277,82 @@ fn old_answers_of_a_full_index_are_off_by_a_small_part_of_the_lag() {
         Answer::Known(863_990),
         "no offset is without a record"
     );
+}
+
+/// Latencies of the records from one offset on, in milliseconds: so long, so many.
+fn latencies(index: &PartitionIndex, from: i64, until: i64) -> Vec<(i64, u64)> {
+    let Answer::Known(covered) = index.covered(from, index.end().unwrap_or_default()) else {
+        panic!("it is covered")
+    };
+    let mut told = Vec::new();
+    covered.latencies(wall(until), &mut |latency: Span, records| {
+        told.push((latency.as_micros() / 1_000, records));
+    });
+    told
+}
+
+#[test]
+fn records_of_one_entry_have_latencies_of_their_own() {
+    let log: Log = (0..1_000).map(|record| Some((record, 1))).collect();
+    let index = index_of(MANY, &entries(&log, &[]));
+    let told = latencies(&index, 0, 1_000);
+    assert_eq!(told.len(), 8, "{told:?}");
+    for (slice, (latency, records)) in (0..).zip(&told) {
+        let truth = 1_000 - 125 * slice - 62;
+        assert!((latency - truth).abs() <= 1 && *records == 125, "{told:?}");
+    }
+    assert_eq!(
+        latencies(&index, 990, 1_000)
+            .iter()
+            .map(|(_, records)| records)
+            .sum::<u64>(),
+        10
+    );
+    assert_eq!(latencies(&index, 0, 100_000).len(), 1, "they are all as old");
+    assert_eq!(latencies(&index, 0, -5), [(0, 1_000)], "a clock that is behind");
+}
+
+#[test]
+fn latencies_of_a_whole_day_are_right_to_an_eighth() {
+    const DAY: i64 = 86_400;
+    let index = index_of(MANY, &seconds(DAY));
+    let told = latencies(&index, 0, DAY * 1_000);
+    let mut record = 0;
+    for (latency, records) in &told {
+        let ends = [record, record + *records as i64 - 1].map(|record| DAY * 1_000 - record * 100);
+        for truth in ends {
+            assert!((latency - truth).abs() <= truth / 8 + 125, "{latency} ms for {truth}");
+        }
+        record += *records as i64;
+    }
+    println!("a day in {} calls", told.len());
+    assert_eq!(record, DAY * 10);
+    assert!(told.len() < MOST_CALLS);
+}
+
+#[test]
+fn a_full_index_counts_exactly_where_its_entries_meet() {
+    // Ten records and one to four markers a second, for 200 seconds.
+    let (mut log, mut cuts) = (Log::new(), Vec::new());
+    for second in 0..200_i64 {
+        cuts.push(log.len());
+        log.extend((0..10).map(|record| Some((second * 1_000 + record * 100, 5))));
+        log.extend((0..second % 4 + 1).map(|_| None));
+    }
+    let all = entries(&log, &cuts);
+    let index = index_of(LEAST, &all);
+    assert!(index.len() <= LEAST && index.runs() <= RUNS * LEAST && index.begin() == 0);
+    let exact = |offset: usize| matches!(index.records(0, offset as i64), Answer::Known(_));
+    let known: Vec<usize> = (0..=log.len()).filter(|offset| exact(*offset)).collect();
+    for offset in &known {
+        let truth = log[..*offset].iter().flatten().count() as u64;
+        assert_eq!(index.records(0, *offset as i64), Answer::Known(truth), "{offset}");
+    }
+    assert!(known.len() >= index.len() && known.len() < log.len(), "{}", known.len());
+    let Answer::Known(all) = index.covered(0, log.len() as i64) else {
+        panic!("it is covered")
+    };
+    assert_eq!((all.records, all.bytes, all.exact), (2_000, 10_000, true));
 }
 
 fn logs() -> impl Strategy<Value = Log> {
