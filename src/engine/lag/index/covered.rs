@@ -51,9 +51,8 @@ impl Covered<'_> {
         self.pieces(|piece| {
             let joined = together.map_or(piece, |before| before.and(piece));
             if let Some(before) = together.filter(|_| calls < MOST_CALLS) {
-                let latency = until.since(wall(joined.times.latest)).as_micros();
-                let apart = wall(joined.times.latest).since(wall(joined.times.earliest));
-                if apart.as_micros() > latency / TOGETHER {
+                let [least, most] = [joined.times.latest, joined.times.earliest].map(|time| until.since(wall(time)));
+                if most.as_micros() - least.as_micros() > least.as_micros() / TOGETHER {
                     calls += 1;
                     add(until.since(before.mean()), before.records);
                     together = Some(piece);

@@ -190,7 +190,8 @@ fn holes_are_bounded_too() {
 #[test]
 fn another_epoch_and_another_topic_id_start_anew() {
     let all = seconds(4);
-    let changes: [(&str, fn(&mut Stretch)); 3] = [
+    type Change = fn(&mut Stretch);
+    let changes: [(&str, Change); 3] = [
         ("a reset", |stretch| stretch.epoch = 2),
         ("a fresh group", |stretch| stretch.epoch = 0),
         ("another topic", |stretch| stretch.topic_id = [8; 16]),
@@ -265,11 +266,7 @@ fn old_answers_of_a_full_index_are_off_by_a_small_part_of_the_lag() {
         }
         assert!((millis(at.time) - offset * 100).abs() <= within, "{offset}");
     }
-    println!(
-        "{} entries: a second up to {oldest_exact} s, beyond it {:.2} % of the age at most",
-        index.len(),
-        worst * 100.0
-    );
+    assert!(oldest_exact > 1_000, "{oldest_exact}");
     assert!(worst < 0.01, "{worst}");
     assert_eq!(index.records(0, DAY * 10), Answer::Known(864_000));
     assert_eq!(
@@ -325,9 +322,8 @@ fn latencies_of_a_whole_day_are_right_to_an_eighth() {
         }
         record += *records as i64;
     }
-    println!("a day in {} calls", told.len());
     assert_eq!(record, DAY * 10);
-    assert!(told.len() < MOST_CALLS);
+    assert!((64..MOST_CALLS).contains(&told.len()), "{}", told.len());
 }
 
 #[test]
