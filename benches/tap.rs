@@ -12,7 +12,7 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use serde::Deserialize;
 use streamgauge::engine::plan::{
-    Kind, LabelFrom, Metric, MetricIx, Plan, Recipe, SourcePlan, Start, TimeFormat, TimeFrom, Timing, TopicPlan,
+    Kind, LabelFrom, Lag, Metric, MetricIx, Plan, Recipe, SourcePlan, Start, TimeFormat, TimeFrom, Timing, TopicPlan,
     ValueFrom,
 };
 use streamgauge::engine::series::DefinitionHash;
@@ -213,8 +213,9 @@ fn read_times(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// One source with a condition; a count by channel and priority, and a sum of bytes by producer.
-fn plan() -> Arc<Plan> {
+/// One source with a condition; a count by channel and priority, and a sum of bytes by producer. With the offset index where
+/// `lag` wants it.
+fn plan(lag: Option<Lag>) -> Arc<Plan> {
     let mut builder = ProjectionBuilder::new();
     let slots: Vec<Slot> = POINTERS
         .iter()
@@ -280,6 +281,7 @@ fn plan() -> Arc<Plan> {
                 emits: Vec::new(),
             }],
         }],
+        lag,
         ..Plan::default()
     })
 }
@@ -312,7 +314,8 @@ fn run_task(criterion: &mut Criterion) {
     let known = records(false);
     // All within one minute, so that there are as many series as a second of real input has.
     let known: Vec<String> = known.iter().map(|json| one_minute(json)).collect();
-    let plan = plan();
+    let plan = plan(None);
+    let indexed = self::plan(Some(Lag::of_all(0)));
     let mut group = criterion.benchmark_group("tap");
     group.throughput(Throughput::Elements(RECORDS as u64));
     group.bench_function("accept", |bencher| {
@@ -328,14 +331,16 @@ fn run_task(criterion: &mut Criterion) {
         let counted = task.view().ledger.map_or(0, |ledger| ledger.counts[0]);
         assert_eq!(counted, offset as u64, "every record is counted");
     });
-    group.bench_function("accept and seal", |bencher| {
-        let mut task = task(&plan);
-        let mut offset = 0;
-        bencher.iter(|| {
-            take(&mut task, &known, &mut offset);
-            black_box(task.seal());
+    for (name, plan) in [("accept and seal", &plan), ("accept and seal, indexed", &indexed)] {
+        group.bench_function(name, |bencher| {
+            let mut task = task(plan);
+            let mut offset = 0;
+            bencher.iter(|| {
+                take(&mut task, &known, &mut offset);
+                black_box(task.seal());
+            });
         });
-    });
+    }
     group.bench_function("seal", |bencher| {
         let full = || {
             let mut task = task(&plan);

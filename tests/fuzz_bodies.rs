@@ -148,6 +148,11 @@ fn a_gauge_takes_any_pack_or_says_why_not() {
 }
 
 #[test]
+fn the_offset_index_answers_whatever_it_was_told() {
+    holds("index");
+}
+
+#[test]
 fn times_are_read_as_jiff_reads_them_or_refused() {
     holds("instant");
 }

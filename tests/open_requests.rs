@@ -60,6 +60,7 @@ fn plan() -> Plan {
             topics: vec![0, 1],
         }],
         topics: vec![topic("normalized"), topic("responses")],
+        lag: None,
         joins: vec![Join {
             name: "responses".into(),
             definition: JOIN,

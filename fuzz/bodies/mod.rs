@@ -5,6 +5,7 @@
 
 mod changelog;
 mod gauge;
+mod index;
 mod instant;
 mod json;
 mod ledger;
@@ -17,9 +18,10 @@ mod tap;
 pub type Body = fn(&[u8]);
 
 /// Every target with its body; the name is that of the target and of its folder in the corpus.
-pub const BODIES: [(&str, Body); 9] = [
+pub const BODIES: [(&str, Body); 10] = [
     ("changelog", changelog::run),
     ("gauge", gauge::run),
+    ("index", index::run),
     ("instant", instant::run),
     ("json", json::run),
     ("ledger", ledger::run),

@@ -22,6 +22,8 @@ use crate::runtime::{Heed, Stop, Worker, WorkerOptions};
 
 /// Dead letters are few, and read by people: one partition keeps them in order.
 pub const DEAD_LETTER_PARTITIONS: u32 = 1;
+/// Every task of the lag stage reads the whole offset index.
+const INDEX_PARTITIONS: u32 = 1;
 /// What one client buffers of what it fetched, at the least, in KiB.
 const LEAST_QUEUE_KBYTES: u32 = 2 * 1024;
 /// Keys and undecided records that one correlate task may hold where nothing else is said: some 100 MB.
@@ -38,6 +40,7 @@ pub(super) const LAG_CHANGELOG: &str = "lag-changelog";
 
 /// As many partitions has the offsets topic unless the brokers are set otherwise (`offsets.topic.num.partitions`).
 pub const OFFSETS_PARTITIONS: u32 = 50;
+pub(super) const INDEX: &str = "index";
 
 /// One application as this process runs it.
 #[derive(Clone)]
@@ -117,6 +120,11 @@ impl Application {
         named(&self.id, DEAD_LETTERS)
     }
 
+    /// The offset index of tapped topics.
+    pub fn index(&self) -> String {
+        named(&self.id, INDEX)
+    }
+
     pub fn input_topics(&self) -> Vec<String> {
         self.plan.topics.iter().map(|topic| topic.topic.clone()).collect()
     }
@@ -129,6 +137,8 @@ impl Application {
     /// The `number`th tap worker of this process.
     pub fn tap_worker(&self, number: u32) -> WorkerSetup {
         let (plan, partitions) = (Arc::clone(&self.plan), self.shuffle_partitions);
+        let mut worker = self.options(Stage::Tap, number);
+        worker.topics.index = self.plan.lag.is_some().then(|| (self.index(), INDEX_PARTITIONS));
         WorkerSetup {
             client: self.client(Stage::Tap, number),
             options: WorkerOptions {
@@ -138,7 +148,7 @@ impl Application {
                 heeds: self.heeds(),
                 sample_ends: true,
                 topic_ids: true,
-                ..self.options(Stage::Tap, number)
+                ..worker
             },
             stage: Box::new(move || Box::new(TapStage::new(Arc::clone(&plan), partitions))),
         }
@@ -323,6 +333,7 @@ impl Application {
                 ]),
                 changelog: None,
                 outbox: None,
+                index: None,
                 dead_letters: (self.dead_letters(), DEAD_LETTER_PARTITIONS),
             },
             counted_topics: Vec::new(),
@@ -447,7 +458,17 @@ pub fn internal_topics(
         let holds = "frozen spans";
         topics.push(topic(TRACES_OUTBOX, shuffle_partitions, false, Some(24), holds));
     }
+    if let Some(lag) = &plan.lag {
+        let holds = "when records of input topics were appended";
+        topics.push(topic(INDEX, INDEX_PARTITIONS, false, Some(hours(lag.horizon)), holds));
+    }
     topics
+}
+
+/// No shorter than `span`, and at least one.
+fn hours(span: Span) -> u32 {
+    let hours = (span.as_micros() / 1_000_000).unsigned_abs().div_ceil(3_600);
+    u32::try_from(hours.max(1)).unwrap_or(u32::MAX)
 }
 
 /// An input topic that is one of the application's own: it would be fed with what it is read for.
@@ -466,3 +487,6 @@ pub fn own_input_refused(topic: &str, application_id: &str) -> String {
          in the pipeline, or give another --application-id"
     )
 }
+
+#[cfg(test)]
+mod tests;

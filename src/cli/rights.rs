@@ -10,7 +10,7 @@
 
 use super::application::{
     self, Application, CORRELATE_CHANGELOG, CORRELATE_REPARTITION, DEAD_LETTERS, GAUGE_CHANGELOG, GAUGE_REPARTITION,
-    LAG_CHANGELOG, OUTBOX, TRACES_OUTBOX, named,
+    INDEX, LAG_CHANGELOG, OUTBOX, TRACES_OUTBOX, named,
 };
 use crate::engine::lag::OFFSETS_TOPIC;
 use crate::engine::plan::Plan;
@@ -78,6 +78,9 @@ fn needs(application_id: &str, plan: &Plan, stages: &[Stage]) -> Vec<TopicNeed> 
     }
     if plan.traces() {
         needs.push(own(TRACES_OUTBOX, &[(Correlate, &[Write]), (Export, &[Read])]));
+    }
+    if plan.lag.is_some() {
+        needs.push(own(INDEX, &[(Tap, &[Write])]));
     }
     needs
 }

@@ -5,6 +5,7 @@
 pub mod codec;
 pub mod correlate;
 pub mod gauge;
+pub mod index;
 pub mod keyed;
 pub mod lag;
 pub mod names;

@@ -137,6 +137,8 @@ pub struct Output {
     pub changelog: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// Frozen export requests, in the order in which they must be sent.
     pub outbox: Vec<Vec<u8>>,
+    /// Encoded [`super::index::Stretch`]es of the task's partition, for the offset index.
+    pub index: Vec<Vec<u8>>,
     pub dead: Vec<DeadLetter>,
 }
 

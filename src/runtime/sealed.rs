@@ -67,6 +67,18 @@ impl Sealed {
                     })?;
                 }
             }
+            if let Some((index, partitions)) = &topics.index {
+                let key = format!("{}/{}", owner.topic, owner.partition);
+                for stretch in &output.index {
+                    log.send(Send {
+                        topic: index,
+                        partition: owner.partition % partitions,
+                        key: Some(key.as_bytes()),
+                        value: Some(stretch),
+                        headers: &[],
+                    })?;
+                }
+            }
             self.send_dead_letters(output, log, topics)?;
         }
         let offsets: Vec<CommitOffset> = self

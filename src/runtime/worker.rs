@@ -30,6 +30,8 @@ pub struct Topics {
     pub changelog: Option<String>,
     /// Name and partitions.
     pub outbox: Option<(String, u32)>,
+    /// The offset index, name and partitions: keyed by input partition.
+    pub index: Option<(String, u32)>,
     pub dead_letters: (String, u32),
 }
 

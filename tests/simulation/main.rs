@@ -3,11 +3,12 @@
 //! The production state machine, the tap and the gauge run on the in-memory log under seeded schedules: crashes between
 //! any two steps, lost and unanswered calls, aborts, unknown outcomes, zombies, rebalances, slow commit markers, new
 //! partitions, members taken out in the middle of a commit, the death of all, rolling upgrades and their way back. Then
-//! the faults stop, and what the outbox holds must be what was produced.
+//! the faults stop, and what the outbox holds must be what was produced; so must what the offset index says.
 //!
 //! `STREAMGAUGE_SIM_SEEDS=N` runs N schedules, `STREAMGAUGE_SIM_SEED=S` replays one.
 
 mod faults;
+mod index;
 mod outbox;
 mod pipelines;
 mod place;

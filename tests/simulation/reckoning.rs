@@ -6,6 +6,7 @@ use streamgauge::engine::tap::ledger::Ledger;
 use streamgauge::memory::{Cluster, MarkerDelay};
 use streamgauge::runtime::log::TopicPartition;
 
+use crate::index;
 use crate::outbox::{Outbox, SeriesName};
 use crate::pipelines::{APPLICATION, SHUFFLE, Version, application};
 use crate::services::Expected;
@@ -155,7 +156,7 @@ fn retired_of_all(outbox: &Outbox) -> u64 {
     outbox.counted("streamgauge_retired_records_total", |_| true)
 }
 
-/// Every commit of the taps balances.
+/// Every commit of the taps balances, and the offset index says what the log holds.
 fn reckon(cluster: &Cluster) {
     for topic in ["orders", "visits"] {
         for partition in 0..cluster.topics().get(topic).copied().unwrap_or(0) {
@@ -167,6 +168,7 @@ fn reckon(cluster: &Cluster) {
             let ledger = Ledger::decode(&committed.metadata).expect("the metadata is a ledger");
             let balance = ledger.balance(committed.offset);
             assert_eq!(balance, 0, "{partition:?} does not balance: {ledger:?}");
+            index::agrees(cluster, &partition, &ledger, committed.offset);
         }
     }
 }

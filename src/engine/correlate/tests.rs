@@ -132,8 +132,8 @@ fn plan() -> Plan {
         sources: vec![],
     };
     Plan {
-        lag: None,
         pipelines: vec!["support".into()],
+        lag: None,
         metrics: vec![
             metric(RESPONSE_TIME, "time", Kind::Exponential { max_buckets: 160 }, &both),
             metric(UNANSWERED, "unanswered", Kind::Count, &both),

@@ -42,8 +42,8 @@ fn plan(join: u64) -> Plan {
         labels: vec![],
     };
     Plan {
-        lag: None,
         pipelines: vec!["support".into()],
+        lag: None,
         metrics: vec![
             metric("responses_unanswered_total", Kind::Count, 1),
             metric("responses_open", Kind::Level(Merge::Sum), 2),

@@ -14,6 +14,7 @@ pub mod commits;
 pub mod coordinator;
 pub mod ends;
 pub mod groups;
+pub mod index;
 pub mod lags;
 pub mod logs;
 mod metrics;

@@ -9,6 +9,7 @@ mod ends;
 mod golden;
 mod groups;
 mod hostile;
+mod index;
 mod lags;
 mod rate;
 mod round_trip;

@@ -8,6 +8,7 @@ pub mod projection;
 
 mod clock;
 pub(in crate::engine) mod combine;
+mod indexer;
 mod judge;
 mod keyer;
 pub mod task;

@@ -9,7 +9,8 @@
 //!   every partition of the joins, where the topic takes part in one;
 //! - the first seal always writes, so a fresh partition commits its start before any record;
 //! - counted and filtered records move the watermark, quarantined ones do not;
-//! - after a restart the watermark is that of the highest event time in the ledger, so lateness survives.
+//! - after a restart the watermark is that of the highest event time in the ledger, so lateness survives;
+//! - where lag is wanted of the topic, every offset goes into the offset index too.
 
 use std::sync::Arc;
 
@@ -17,10 +18,12 @@ use prost::Message;
 
 use super::clock::Clock;
 use super::combine::Combiner;
+use super::indexer::Indexer;
 use super::judge::Judge;
 use super::keyer::Keyer;
 use super::ledger::{Ledger, LedgerError, Outcome};
 use crate::engine::codec;
+use crate::engine::index::Stretch;
 use crate::engine::pace::Pace;
 use crate::engine::plan::{Plan, Start, TopicPlan};
 use crate::engine::series::{SeriesKey, partition_of};
@@ -63,6 +66,8 @@ pub struct TapTask {
     judge: Judge,
     combiner: Combiner,
     keyer: Keyer,
+    /// `None` where nobody wants the topic in the offset index.
+    indexer: Option<Indexer>,
     dead: Vec<DeadLetter>,
     dead_weight: usize,
     /// The series of the ledger's counters, by outcome.
@@ -189,6 +194,7 @@ impl TapTask {
                 }
             })
             .into();
+        let is_indexed = plan.lag.as_ref().is_some_and(|lag| lag.topics.has(topic));
         Ok(TapTask {
             clock: Clock::new(plan.topics[index].timing.clone(), next, ledger.max_time, ledger.delay),
             plan: Arc::clone(plan),
@@ -200,6 +206,7 @@ impl TapTask {
             judge: Judge::new(topic, partition),
             combiner: Combiner::default(),
             keyer: Keyer::new(&plan.topics[index], gauge_partitions),
+            indexer: is_indexed.then(|| Indexer::new(next)),
             dead: Vec::new(),
             dead_weight: 0,
             counters,
@@ -223,6 +230,10 @@ impl TapTask {
             )));
         }
         self.pass(Outcome::Absent, record.offset);
+        if let Some(indexer) = &mut self.indexer {
+            indexer.skip(record.offset);
+            indexer.record(record.stamp, record.value.map_or(0, <[u8]>::len));
+        }
         let topic = &self.plan.topics[self.topic];
         match self.judge.take(
             &self.plan,
@@ -246,6 +257,18 @@ impl TapTask {
             }
         }
         Ok(())
+    }
+
+    /// Everything below `to` is no record, or none any more.
+    fn jump(&mut self, outcome: Outcome, to: i64) {
+        self.pass(outcome, to);
+        if let Some(indexer) = &mut self.indexer {
+            if outcome == Outcome::Expired {
+                indexer.lose(to);
+            } else {
+                indexer.skip(to);
+            }
+        }
     }
 
     /// Everything below `to` has this outcome.
@@ -297,8 +320,8 @@ impl Task for TapTask {
     fn accept(&mut self, input: Input<'_>) -> Result<(), Halt> {
         match input {
             Input::Record(record) => self.record(&record)?,
-            Input::Position { next } => self.pass(Outcome::Absent, next),
-            Input::Expired { start } => self.pass(Outcome::Expired, start),
+            Input::Position { next } => self.jump(Outcome::Absent, next),
+            Input::Expired { start } => self.jump(Outcome::Expired, start),
             Input::LogEnd { end, sampled_at } => self.clock.log_end(end, sampled_at),
             Input::Time(now) => self.clock.time(now),
             Input::Waiting(waiting) => self.clock.wait(waiting),
@@ -315,7 +338,8 @@ impl Task for TapTask {
     }
 
     fn weight(&self) -> usize {
-        self.combiner.weight() + self.keyer.weight() + self.dead_weight
+        let indexed = self.indexer.as_ref().map_or(0, Indexer::weight);
+        self.combiner.weight() + self.keyer.weight() + self.dead_weight + indexed
     }
 
     fn seal(&mut self) -> Option<Output> {
@@ -369,11 +393,20 @@ impl Task for TapTask {
                 });
             }
         }
+        let head = Stretch {
+            topic: std::mem::take(&mut batch.topic),
+            partition: self.partition,
+            epoch: self.ledger.epoch,
+            topic_id: self.ledger.topic_id,
+            entries: Vec::new(),
+        };
+        let index = self.indexer.as_mut().map(|indexer| indexer.seal(head));
         self.dead_weight = 0;
         Some(Output {
             next: self.next,
             metadata: self.ledger.encode(),
             shuffled,
+            index: index.unwrap_or_default(),
             dead: std::mem::take(&mut self.dead),
             ..Output::default()
         })

@@ -1,4 +1,5 @@
 mod always;
+mod indexed;
 mod keyed;
 mod life;
 mod records;
