@@ -45,7 +45,6 @@ fn plan() -> Plan {
         sources: vec![],
     };
     Plan {
-        lag: None,
         pipelines: vec!["support".into()],
         metrics: vec![Metric {
             name: "responses_unanswered_total".into(),

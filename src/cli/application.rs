@@ -213,6 +213,7 @@ impl Application {
             application: self.id.clone(),
             pipeline: self.plan.pipelines.get(lag.pipeline).cloned().unwrap_or_default(),
             lag,
+            tapped: self.input_topics().into_iter().collect(),
         };
         let mut worker = self.options(Stage::Lag, 0);
         worker.topics.changelog = Some(self.lag_changelog());
@@ -222,6 +223,7 @@ impl Application {
             options: WorkerOptions {
                 inputs: vec![OFFSETS_TOPIC.to_owned()],
                 survey_every: Some(every),
+                index: (!self.plan.topics.is_empty()).then(|| self.index()),
                 // Each survey is sealed at once. Commits of its own are input like others: it is not to feed itself faster.
                 seal_every: Span::micros(every.as_micros().saturating_mul(2)),
                 topic_ids: true,
@@ -342,6 +344,7 @@ impl Application {
             seal_bytes: 4 * 1024 * 1024,
             sample_ends: false,
             survey_every: None,
+            index: None,
             trim_input: false,
             topic_ids: false,
             accept_reset: self.accept_reset,

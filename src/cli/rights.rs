@@ -80,7 +80,7 @@ fn needs(application_id: &str, plan: &Plan, stages: &[Stage]) -> Vec<TopicNeed> 
         needs.push(own(TRACES_OUTBOX, &[(Correlate, &[Write]), (Export, &[Read])]));
     }
     if plan.lag.is_some() {
-        needs.push(own(INDEX, &[(Tap, &[Write])]));
+        needs.push(own(INDEX, &[(Tap, &[Write]), (Lag, &[Read])]));
     }
     needs
 }

@@ -21,6 +21,11 @@ use super::plan::Kind;
 pub use exemplar::Exemplar;
 use exponent::{MAX_SCALE, MIN_BUCKETS, MIN_SCALE, index_of};
 
+/// The boundaries of Prometheus' client libraries, in millionths.
+pub const PROMETHEUS_BOUNDS: [i64; 11] = [
+    5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
+];
+
 /// The aggregate of some records of one series.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Partial {
@@ -88,7 +93,16 @@ impl Partial {
         match self {
             Partial::Count(_) => debug_assert!(false, "a count takes things, not values"),
             Partial::Sum(sum) => *sum = sum.saturating_add(i128::from(millionths)),
-            Partial::Histogram(histogram) => histogram.observe(millionths.max(0), kind),
+            Partial::Histogram(histogram) => histogram.observe(millionths.max(0), 1, kind),
+        }
+    }
+
+    /// As [`observe`](Self::observe) so many times.
+    pub fn observe_many(&mut self, millionths: i64, times: u64, kind: &Kind) {
+        match self {
+            Partial::Count(_) => debug_assert!(false, "a count takes things, not values"),
+            Partial::Sum(sum) => *sum = sum.saturating_add(i128::from(millionths).saturating_mul(i128::from(times))),
+            Partial::Histogram(histogram) => histogram.observe(millionths.max(0), times, kind),
         }
     }
 
@@ -240,25 +254,26 @@ impl Histogram {
         }
     }
 
-    fn observe(&mut self, millionths: i64, kind: &Kind) {
+    fn observe(&mut self, millionths: i64, times: u64, kind: &Kind) {
         match (&mut self.layout, kind) {
             (Layout::Explicit, Kind::Explicit { bounds }) => {
                 let bucket = bounds.partition_point(|bound| *bound < millionths);
                 if let Some(count) = self.buckets.get_mut(bucket) {
-                    *count += 1;
+                    *count += times;
                 }
             }
             (Layout::Exponential { zero_count, .. }, Kind::Exponential { .. }) => match u64::try_from(millionths) {
-                Ok(0) | Err(_) => *zero_count += 1,
-                Ok(value) => self.count_at(index_of(value), MAX_SCALE, 1),
+                Ok(0) | Err(_) => *zero_count += times,
+                Ok(value) => self.count_at(index_of(value), MAX_SCALE, times),
             },
             _ => {
                 debug_assert!(false, "a histogram is observed with its own kind");
                 return;
             }
         }
-        self.count += 1;
-        self.sum = self.sum.saturating_add(i128::from(millionths));
+        self.count += times;
+        let sum = i128::from(millionths).saturating_mul(i128::from(times));
+        self.sum = self.sum.saturating_add(sum);
     }
 
     fn merge(&mut self, other: &Histogram) -> Result<(), OtherKind> {

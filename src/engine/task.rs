@@ -275,6 +275,11 @@ pub trait OpenTask: Send {
     /// What was counted in them.
     fn tails(&mut self, _tails: Vec<(TailSpan, Tail)>) {}
 
+    /// A record of the offset index. The error is for a person and stops the stage.
+    fn index(&mut self, _value: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Everything that surveys have said so far; `None` for a stage that wants none.
     fn logs(&self) -> Option<&Logs> {
         None

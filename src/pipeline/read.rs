@@ -13,16 +13,13 @@ mod trace;
 use crate::engine::plan::{self, TimeFormat};
 use crate::engine::time::Span;
 
+use crate::engine::sketch::PROMETHEUS_BOUNDS;
+
 use super::keys::{DEFAULTS, HISTOGRAM, LATEST, Needed, RESPOND, TIME};
 use super::leaf;
 use super::node::{Entry, Form, Node, Value};
 pub use said::{Buckets, Document, Label, LookUp, Measure, Measured, Metric, Of, Respond, Said, Source, Text, Time};
 pub use trace::{SpanOf, Trace};
-
-/// The boundaries of Prometheus' client libraries, in millionths.
-const PROMETHEUS_BOUNDS: [i64; 11] = [
-    5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
-];
 
 /// Reads one document.
 pub fn document(node: &Node) -> Document {

@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::log::{LogError, TopicPartition};
 use super::owned::{Owned, Phase};
 use super::worker::{Stop, Worker, halted};
 use crate::engine::lag::logs::Partitions;
@@ -35,6 +36,54 @@ pub(super) enum Surveying {
 }
 
 impl Worker {
+    /// Reads on in the offset index. Trouble with it costs nothing but time: what it does not tell yet waits.
+    pub(super) fn read_index(&mut self, now: WallTime) -> Result<(), Stop> {
+        let Some(topic) = &self.options.index else {
+            return Ok(());
+        };
+        // What is read of a tail begins where the index ended when it was asked for.
+        if self.surveying != Surveying::Idle {
+            return Ok(());
+        }
+        let partition = TopicPartition {
+            topic: topic.clone(),
+            partition: 0,
+        };
+        let Self { log, stage, .. } = self;
+        if !self.reads_index {
+            if now < self.troubled_until {
+                return Ok(());
+            }
+            return match log.restore_start(&partition) {
+                Ok(()) => {
+                    self.reads_index = true;
+                    Ok(())
+                }
+                Err(error) => self.passing(error, now),
+            };
+        }
+        let mut refused = None;
+        let result = log.restore_poll(&partition, Duration::ZERO, &mut |_, value| {
+            if let (Some(value), None) = (value, &refused) {
+                refused = stage.index(value).err();
+            }
+        });
+        if let Some(why) = refused {
+            return Err(Stop::Failed(why));
+        }
+        match result {
+            Ok(_) => Ok(()),
+            // It was trimmed faster than it was read: it begins later now.
+            Err(LogError::Fatal(why)) => {
+                tracing::warn!(worker = self.options.name, "reading the offset index again: {why}");
+                self.log.restore_stop(&partition);
+                self.reads_index = false;
+                Ok(())
+            }
+            Err(error) => self.passing(error, now),
+        }
+    }
+
     pub(super) fn survey(&mut self, now: WallTime) -> Result<(), Stop> {
         let Some(every) = self.options.survey_every else {
             return Ok(());

@@ -53,6 +53,8 @@ pub struct WorkerOptions {
     pub sample_ends: bool,
     /// Ask this often for the ends of the logs that tasks compare with; `None` where they compare with none.
     pub survey_every: Option<Span>,
+    /// The offset index, which every lag worker reads whole.
+    pub index: Option<String>,
     /// The input is our own repartition topic, and is deleted behind the commits. Never for topics of others.
     pub trim_input: bool,
     /// Whether the input's topic ids are part of the tasks' state.
@@ -97,6 +99,8 @@ pub struct Worker {
     pub(super) next_seal: WallTime,
     pub(super) surveying: Surveying,
     pub(super) next_survey: WallTime,
+    /// The offset index is being read.
+    pub(super) reads_index: bool,
     pub(super) commit_began: Option<Instant>,
     pub(super) step: u64,
     pub(super) troubled_until: WallTime,
@@ -128,6 +132,7 @@ impl Worker {
             next_seal: WallTime(0),
             surveying: Surveying::Idle,
             next_survey: WallTime(0),
+            reads_index: false,
             commit_began: None,
             step: 0,
             troubled_until: WallTime(0),
@@ -148,6 +153,7 @@ impl Worker {
         self.release_held(now)?;
         self.tell_counts(now)?;
         self.tell_ends(now)?;
+        self.read_index(now)?;
         self.survey(now)?;
         self.let_wait(taken, now)?;
         if self.sealed.is_none() && (now >= self.next_seal || self.weight() > self.options.seal_bytes) {

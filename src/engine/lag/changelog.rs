@@ -10,10 +10,14 @@
 use prost::Message;
 
 use super::commits::{Commit, Commits};
+use super::consumed::{Consumed, Covered, Latency, Tapped, Waiting};
 use super::shown::{Shown, States};
 use super::table::{Position, Row};
-use crate::engine::codec::{CodecError, FORMAT};
+use crate::engine::codec::{self, CodecError, FORMAT};
+use crate::engine::gauge::{read_counter, write_counter};
+use crate::engine::plan::Kind;
 use crate::engine::series::SeriesKey;
+use crate::engine::sketch::Partial;
 use crate::engine::task::TopicId;
 use crate::engine::time::{Span, WallTime};
 
@@ -136,6 +140,44 @@ struct RowRecord {
     /// When the newest commit was made; its entry began before.
     #[prost(sint64, tag = "9")]
     newest: i64,
+    /// What waits for the index.
+    #[prost(message, repeated, tag = "10")]
+    waiting: Vec<CoveredRecord>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct CoveredRecord {
+    #[prost(sint64, tag = "1")]
+    from: i64,
+    #[prost(sint64, tag = "2")]
+    to: i64,
+    #[prost(sint64, tag = "3")]
+    at: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ConsumedRecord {
+    #[prost(uint32, tag = "1")]
+    format: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    records: Vec<u8>,
+    /// Empty where the topic is not tapped.
+    #[prost(bytes = "vec", tag = "3")]
+    bytes: Vec<u8>,
+    #[prost(message, optional, tag = "4")]
+    latency: Option<LatencyRecord>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LatencyRecord {
+    #[prost(sint64, tag = "1")]
+    start: i64,
+    #[prost(message, optional, tag = "2")]
+    total: Option<codec::Value>,
+    #[prost(sint64, optional, tag = "3")]
+    last: Option<i64>,
+    #[prost(uint64, optional, tag = "4")]
+    shown: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -196,6 +238,12 @@ pub fn write_row(row: &Row) -> Vec<u8> {
         states: row.states.0.into(),
         commits: row.commits.iter().map(CommitRecord::of).collect(),
         newest: row.commits.last().map_or(0, |newest| newest.at.0),
+        waiting: row
+            .waiting
+            .iter()
+            .flat_map(|waiting| &waiting.0)
+            .map(CoveredRecord::of)
+            .collect(),
     }
     .encode_to_vec()
 }
@@ -217,8 +265,60 @@ pub fn read_row(bytes: &[u8], apart: Span) -> Result<Row, CodecError> {
         lag_records: commit.lag_records,
     });
     let commits = Commits::restored(Commits::TEN, apart, entries, WallTime(record.newest));
+    let waiting = Waiting(record.waiting.iter().map(CoveredRecord::covered).collect());
     let shown = Shown::restored(low_byte(record.alive));
-    Ok(Row::restored(last, commits, shown, States(low_byte(record.states))))
+    Ok(Row::restored(
+        last,
+        waiting,
+        commits,
+        shown,
+        States(low_byte(record.states)),
+    ))
+}
+
+pub fn write_consumed(consumed: &Consumed) -> Vec<u8> {
+    let tapped = consumed.tapped.as_ref();
+    ConsumedRecord {
+        format: FORMAT,
+        records: write_counter(&consumed.records),
+        bytes: tapped.map(|tapped| write_counter(&tapped.bytes)).unwrap_or_default(),
+        latency: tapped.map(|tapped| &tapped.latency).map(|latency| LatencyRecord {
+            start: latency.start.0,
+            total: Some(latency.total.to_codec()),
+            last: latency.last.map(|time| time.0),
+            shown: latency.shown,
+        }),
+    }
+    .encode_to_vec()
+}
+
+/// `kind` is that of the histogram.
+pub fn read_consumed(bytes: &[u8], kind: &Kind) -> Result<Consumed, CodecError> {
+    let record = ConsumedRecord::decode(bytes).map_err(corrupt)?;
+    checked(record.format)?;
+    let tapped = match &record.latency {
+        None => None,
+        Some(latency) => {
+            let total = latency
+                .total
+                .as_ref()
+                .and_then(|value| Partial::from_codec(value, kind));
+            let total = total.ok_or_else(|| CodecError::Corrupt("a histogram of other buckets".to_owned()))?;
+            Some(Box::new(Tapped {
+                bytes: read_counter(&record.bytes)?,
+                latency: Latency {
+                    start: WallTime(latency.start),
+                    total,
+                    last: latency.last.map(WallTime),
+                    shown: latency.shown,
+                },
+            }))
+        }
+    };
+    Ok(Consumed {
+        records: read_counter(&record.records)?,
+        tapped,
+    })
 }
 
 pub fn write_group(shown: Shown, states: States) -> Vec<u8> {
@@ -234,6 +334,26 @@ pub fn read_group(bytes: &[u8]) -> Result<(Shown, States), CodecError> {
     let record = GroupRecord::decode(bytes).map_err(corrupt)?;
     checked(record.format)?;
     Ok((Shown::restored(low_byte(record.alive)), States(low_byte(record.states))))
+}
+
+// === impl CoveredRecord ===
+
+impl CoveredRecord {
+    fn of(covered: &Covered) -> Self {
+        Self {
+            from: covered.from,
+            to: covered.to,
+            at: covered.at.0,
+        }
+    }
+
+    fn covered(&self) -> Covered {
+        Covered {
+            from: self.from,
+            to: self.to,
+            at: WallTime(self.at),
+        }
+    }
 }
 
 // === impl CommitRecord ===
@@ -303,9 +423,10 @@ mod tests {
                 ring.push(Commit { offset, at: WallTime(at * 1_000), log_end, lag_records: None });
             }
             let last = Position { offset: 5, at: WallTime(at * 1_000), topic_id: [3; 16], is_new: true };
-            let row = Row::restored(last, ring, Shown::restored(alive), States(states));
+            let waiting = Waiting(vec![Covered { from: 3, to: 5, at: last.at }]);
+            let row = Row::restored(last, waiting, ring, Shown::restored(alive), States(states));
             let back = read_row(&write_row(&row), apart).unwrap();
-            prop_assert_eq!(back.last, row.last);
+            prop_assert_eq!((back.last, &back.waiting), (row.last, &row.waiting));
             prop_assert_eq!((back.shown, back.states), (row.shown, row.states));
             prop_assert_eq!(back.commits.last(), row.commits.last());
             let all = |row: &Row| row.commits.iter().collect::<Vec<_>>();

@@ -223,6 +223,11 @@ impl Samples {
 // === impl Sample ===
 
 impl Sample {
+    /// Where a group with this commit reads on.
+    pub fn reads_on_at(&self, committed: i64) -> i64 {
+        self.log_start.map_or(committed, |start| start.max(committed))
+    }
+
     /// The last stable offset, for a group that heeds it: beyond it is who reads uncommitted records, and of those no count
     /// of data records says anything.
     fn stable_for(&self, committed: i64) -> Option<i64> {

@@ -7,13 +7,16 @@
 //! - a partition whose leader was silent keeps what it had, and is not fresh: nothing is said of it in that round;
 //! - one that is gone, or whose topic has another id, is forgotten;
 //! - partitions that nobody asked for in a round are forgotten too;
+//! - of tapped topics the offset index is kept apart: at most [`ENTRIES`] entries a partition, as far back as the horizon;
 //! - counted tails are kept as long as their end is the log's last stable offset; beyond [`TAILS`] of a partition the
 //!   oldest goes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ends::{Sample, Samples};
+use super::index::{Answer, PartitionIndex};
 use super::lags::is_another;
+use crate::engine::index::Stretch;
 use crate::engine::task::TopicId;
 use crate::engine::time::{Span, WallTime};
 
@@ -70,6 +73,9 @@ pub struct Tail {
     pub first: Option<WallTime>,
 }
 
+/// Entries of the offset index that are kept of one partition: some 430 KB at the most.
+const ENTRIES: usize = 4_096;
+
 /// Tails that are kept for one partition.
 const TAILS: usize = 16;
 
@@ -78,6 +84,7 @@ const TAILS: usize = 16;
 pub struct Logs {
     at: WallTime,
     topics: BTreeMap<Box<str>, TopicLogs>,
+    indexes: BTreeMap<Box<str>, BTreeMap<u32, PartitionIndex>>,
 }
 
 /// One topic's logs.
@@ -103,6 +110,10 @@ impl Logs {
     /// `horizon`: how far back the samples go.
     pub fn take(&mut self, survey: Survey, horizon: Span) {
         self.at = survey.at;
+        let beyond = WallTime(survey.at.0.saturating_sub(horizon.as_micros()));
+        for index in self.indexes.values_mut().flat_map(BTreeMap::values_mut) {
+            index.forget(beyond);
+        }
         self.topics.retain(|topic, _| survey.topics.contains_key(topic));
         for (topic, surveyed) in survey.topics {
             let id = Some(surveyed.id).filter(|id| *id != TopicId::default());
@@ -132,6 +143,24 @@ impl Logs {
                 log.tails.push((span.start, span.end, tail));
             }
         }
+    }
+
+    /// Takes a record of the offset index; the error is for a person.
+    pub fn take_stretch(&mut self, value: &[u8]) -> Result<(), String> {
+        let stretch = Stretch::read(value).map_err(|error| format!("a record of the offset index: {error}"))?;
+        if !self.indexes.contains_key(stretch.topic.as_str()) {
+            self.indexes.insert(stretch.topic.as_str().into(), BTreeMap::new());
+        }
+        if let Some(partitions) = self.indexes.get_mut(stretch.topic.as_str()) {
+            let index = partitions.entry(stretch.partition);
+            index.or_insert_with(|| PartitionIndex::new(ENTRIES)).observe(stretch);
+        }
+        Ok(())
+    }
+
+    /// The offset index of a topic's partitions, where it is tapped.
+    pub fn indexes(&self, topic: &str) -> Option<&BTreeMap<u32, PartitionIndex>> {
+        self.indexes.get(topic)
     }
 
     /// When the last survey was asked for.
@@ -189,11 +218,20 @@ impl TopicLogs {
 // === impl PartitionLog ===
 
 impl PartitionLog {
-    /// From where a group with this commit reads on, and up to where a committed reader can.
-    pub fn unread(&self, committed: i64) -> Option<(i64, i64)> {
+    /// What is left for a committed reader of this group: records that the index knows of, and behind them the offsets of
+    /// which only the log itself can tell, the last one excluded.
+    pub fn uncounted(&self, committed: i64, index: Option<&PartitionIndex>) -> Option<(i64, i64, i64)> {
         let sample = self.samples.latest()?;
-        let start = committed.max(sample.log_start.unwrap_or(committed));
-        Some((start, sample.last_stable?.min(sample.high_watermark)))
+        let start = sample.reads_on_at(committed);
+        let end = sample.last_stable?.min(sample.high_watermark);
+        let indexed = index.and_then(|index| {
+            let to = index.end()?.min(end);
+            match index.records(start, to) {
+                Answer::Known(records) if to > start => Some((i64::try_from(records).ok()?, to, end)),
+                _ => None,
+            }
+        });
+        Some(indexed.unwrap_or((0, start, end)))
     }
 
     /// What lies between these offsets, where it was read.

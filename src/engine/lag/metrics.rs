@@ -2,6 +2,7 @@
 //!
 //! Rule: what groups do is of the pipeline's resource; what the stage counts of itself is of the application's own.
 
+use super::consumed::latency_kind;
 use crate::engine::gauge::{Definition, Shape};
 use crate::engine::plan::Kind;
 
@@ -15,6 +16,8 @@ pub enum Metric {
     Offset,
     Status,
     Consumed,
+    Bytes,
+    Latency,
     Members,
     State,
 }
@@ -45,6 +48,8 @@ impl Metric {
             Self::Offset => "kafka_consumer_offset",
             Self::Status => "kafka_consumer_status",
             Self::Consumed => "kafka_consumer_messages_total",
+            Self::Bytes => "kafka_consumer_bytes_total",
+            Self::Latency => "kafka_consumer_latency_seconds",
             Self::Members => "kafka_consumer_group_members",
             Self::State => "kafka_consumer_group_state",
         }
@@ -57,6 +62,7 @@ impl Metric {
             }
             Self::Status => &["topic", "partition", "consumer_group", "status"],
             Self::Consumed => &["topic", "consumer_group", "status"],
+            Self::Bytes | Self::Latency => &["topic", "consumer_group"],
             Self::Members => &["consumer_group"],
             Self::State => &["consumer_group", "state"],
         }
@@ -71,6 +77,8 @@ impl Metric {
             Self::Offset => "The offset that the group committed last",
             Self::Status => "What the group does with what waits for it: one for the status that it has",
             Self::Consumed => "Records that commits of the group went over",
+            Self::Bytes => "Bytes of the values of records that commits of the group went over",
+            Self::Latency => "From a record's append to the commit that went over it",
             Self::Members => "Members of the group",
             Self::State => "One for the state that the group is in",
         }
@@ -80,7 +88,8 @@ impl Metric {
         match self {
             Self::Lag | Self::Stable | Self::Offset => "{offset}",
             Self::Records | Self::Consumed => "{record}",
-            Self::Seconds => "s",
+            Self::Seconds | Self::Latency => "s",
+            Self::Bytes => "By",
             Self::Status | Self::State => "1",
             Self::Members => "{member}",
         }
@@ -88,7 +97,7 @@ impl Metric {
 
     pub const fn shape(self) -> Shape {
         match self {
-            Self::Consumed => Shape::Cumulative,
+            Self::Consumed | Self::Bytes | Self::Latency => Shape::Cumulative,
             _ => Shape::Gauge,
         }
     }
@@ -102,6 +111,7 @@ impl Metric {
             kind: match self {
                 // In millionths.
                 Self::Seconds => Kind::Sum,
+                Self::Latency => latency_kind(),
                 _ => Kind::Count,
             },
             labels: self.labels().iter().map(|label| (*label).to_owned()).collect(),

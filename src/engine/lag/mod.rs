@@ -11,6 +11,7 @@
 
 mod changelog;
 pub mod commits;
+mod consumed;
 pub mod coordinator;
 pub mod ends;
 pub mod groups;

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use super::changelog::{self, Key};
 use super::ends::Sample;
 use super::groups;
+use super::index::{Answer, PartitionIndex};
 use super::lags::{self, lags};
 use super::logs::{Logs, PartitionLog};
 use super::metrics::{self, Metric};
@@ -23,7 +24,8 @@ use crate::engine::gauge::{self, Counter, Freezer, Point, Shape};
 use crate::engine::series::SeriesKey;
 use crate::engine::sketch::Partial;
 use crate::engine::tap::ledger::Outcome;
-use crate::engine::time::WallTime;
+use crate::engine::task::TopicId;
+use crate::engine::time::{Span, WallTime};
 
 /// What the changelog gets.
 type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
@@ -34,6 +36,14 @@ type Series = (Vec<u8>, Vec<Point>);
 /// Points by metric.
 #[derive(Default)]
 struct Points(BTreeMap<Metric, Vec<Series>>);
+
+/// The log that a commit is compared with.
+struct Compared<'l> {
+    topic_id: Option<TopicId>,
+    log: &'l PartitionLog,
+    index: Option<&'l PartitionIndex>,
+    sample: Sample,
+}
 
 /// What is known of one row.
 struct Known {
@@ -50,15 +60,7 @@ impl LagTask {
             self.show_rows(logs, time, &mut points);
             self.show_groups(time, &mut points);
         }
-        for (group, row) in &mut self.table.groups {
-            for (topic, row) in &mut row.topics {
-                let mut shown = Vec::new();
-                if row.consumed.show(time, &mut shown) {
-                    row.is_dirty = true;
-                    points.add(Metric::Consumed, consumed_key(group, topic), shown);
-                }
-            }
-        }
+        self.show_consumed(logs, time, &mut points);
         let application = self.options.application.clone();
         let mut freezer = Freezer::new(&application, self.partition);
         points.freeze(&self.options.pipeline, &mut freezer);
@@ -73,6 +75,7 @@ impl LagTask {
             for (topic, of_topic) in &mut of_group.topics {
                 let of_logs = logs.topic(topic);
                 let topic_id = of_logs.and_then(|logs| logs.id);
+                let indexes = logs.indexes(topic);
                 for (partition, row) in &mut of_topic.partitions {
                     let log = of_logs.and_then(|logs| logs.partition(*partition));
                     let (Some(position), true) = (row.at_survey(round), log.is_none_or(|log| log.is_fresh)) else {
@@ -80,7 +83,14 @@ impl LagTask {
                     };
                     let mut known = Known::nothing(position);
                     if let Some((log, sample)) = log.and_then(|log| Some((log, log.samples.latest()?))) {
-                        let records = known.compare(position, topic_id, log, &sample, logs.at());
+                        let index = indexes.and_then(|indexes| indexes.get(partition));
+                        let with = Compared {
+                            topic_id,
+                            log,
+                            index,
+                            sample,
+                        };
+                        let records = known.compare(position, &with, logs.at());
                         row.compared(position, sample.high_watermark, records);
                         if known.values[0].is_some() {
                             let ends = log.samples.ends(position.offset, records, logs.at());
@@ -97,6 +107,54 @@ impl LagTask {
                         });
                     }
                     row.is_dirty |= before != (row.shown.alive, row.states);
+                }
+            }
+        }
+    }
+
+    /// What commits went over, as far as that is known by now.
+    fn show_consumed(&mut self, logs: &Logs, time: WallTime, points: &mut Points) {
+        let kind = &self.latency;
+        for (group, row) in &mut self.table.groups {
+            for (topic, row) in &mut row.topics {
+                let is_tapped = self.options.tapped.contains(&**topic);
+                let indexes = logs.indexes(topic);
+                for (partition, of_partition) in &mut row.partitions {
+                    let Some(mut waiting) = of_partition.waiting.take() else {
+                        continue;
+                    };
+                    let index = indexes.and_then(|indexes| indexes.get(partition));
+                    let is_told = if is_tapped {
+                        row.consumed.resolve(&mut waiting, index, kind, self.now)
+                    } else {
+                        // Nobody taps it any more: nothing will be told.
+                        let offsets = waiting.0.drain(..).map(|covered| covered.to - covered.from);
+                        row.consumed.count(offsets.sum(), self.now);
+                        true
+                    };
+                    row.is_dirty |= is_told;
+                    of_partition.is_dirty |= is_told;
+                    if !waiting.0.is_empty() {
+                        of_partition.waiting = Some(waiting);
+                    }
+                }
+                let mut shown = Vec::new();
+                if row.consumed.records.show(time, &mut shown) {
+                    row.is_dirty = true;
+                    points.add(Metric::Consumed, consumed_key(group, topic), shown);
+                }
+                let Some(tapped) = &mut row.consumed.tapped else {
+                    continue;
+                };
+                let key = || SeriesKey::of([&**topic, &**group]).0;
+                let (mut bytes, mut latency) = (Vec::new(), Vec::new());
+                if tapped.bytes.show(time, &mut bytes) {
+                    row.is_dirty = true;
+                    points.add(Metric::Bytes, key(), bytes);
+                }
+                if tapped.latency.show(time, kind, &mut latency) {
+                    row.is_dirty = true;
+                    points.add(Metric::Latency, key(), latency);
                 }
             }
         }
@@ -193,7 +251,7 @@ impl LagTask {
             for (topic, of_topic) in &mut of_group.topics {
                 if std::mem::take(&mut of_topic.is_dirty) {
                     of_topic.is_kept = true;
-                    let value = gauge::write_counter(&of_topic.consumed);
+                    let value = changelog::write_consumed(&of_topic.consumed);
                     changelog.push((Key::Consumed(group, topic).write(), Some(value)));
                 }
                 for (partition, row) in &mut of_topic.partitions {
@@ -227,28 +285,37 @@ impl Known {
     }
 
     /// Returns the data records that are left, where they are known.
-    fn compare(
-        &mut self,
-        position: Position,
-        topic_id: Option<crate::engine::task::TopicId>,
-        log: &PartitionLog,
-        sample: &Sample,
-        now: WallTime,
-    ) -> Option<i64> {
-        let tail = log
-            .unread(position.offset)
-            .and_then(|(start, end)| log.tail(start, end));
+    fn compare(&mut self, position: Position, with: &Compared<'_>, now: WallTime) -> Option<i64> {
+        let Compared { log, index, sample, .. } = with;
+        let (counted, start, end) = log.uncounted(position.offset, *index)?;
+        let tail = log.tail(start, end);
+        let read = if start >= end {
+            Some(0)
+        } else {
+            tail.map(|tail| tail.records)
+        };
         let committed = lags::Position {
             offset: position.offset,
             topic_id: Some(position.topic_id),
         };
-        let lags = lags(Some(committed), sample, topic_id, tail.map(|tail| tail.records))?;
+        let records = read.map(|records| records.saturating_add(counted));
+        let lags = lags(Some(committed), sample, with.topic_id, records)?;
         let by_samples = log.samples.lag_time(position.offset, lags.records, now);
-        let by_record = || Some(now.since(tail?.first?));
+        let since = |time: WallTime| now.since(time).max(Span::micros(1));
+        let by_index = || match index.map(|index| index.append_time(sample.reads_on_at(position.offset))) {
+            Some(Answer::Known(at)) => Some(since(at.time)),
+            Some(Answer::Below | Answer::Beyond) | None => None,
+        };
+        let by_record = || Some(since(tail?.first?));
         self.values[0] = Some(lags.high);
         self.values[1] = lags.stable;
         self.values[2] = lags.records;
-        self.values[3] = by_samples.or_else(by_record).map(|span| span.as_micros());
+        // Samples know for sure that nothing is left; how old something is the index and the record itself know better.
+        let lag_time = match by_samples {
+            Some(Span::ZERO) => by_samples,
+            _ => by_index().or(by_samples).or_else(by_record),
+        };
+        self.values[3] = lag_time.map(|span| span.as_micros());
         lags.records
     }
 }
@@ -311,8 +378,17 @@ impl Points {
                 });
             }
             What::Topic(group, topic) => {
-                if let Some(end) = gone.consumed.as_ref().and_then(|consumed| consumed.end(time)) {
+                let Some(consumed) = &gone.consumed else { return };
+                if let Some(end) = consumed.records.end(time) {
                     self.add(Metric::Consumed, consumed_key(group, topic), vec![end]);
+                }
+                let Some(tapped) = &consumed.tapped else { return };
+                let key = || SeriesKey::of([&**topic, &**group]).0;
+                if let Some(end) = tapped.bytes.end(time) {
+                    self.add(Metric::Bytes, key(), vec![end]);
+                }
+                if let Some(end) = tapped.latency.end(time) {
+                    self.add(Metric::Latency, key(), vec![end]);
                 }
             }
             What::Group(group) => {

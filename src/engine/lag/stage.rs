@@ -17,12 +17,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::changelog::{self, Key, TaskRecord};
+use super::consumed::latency_kind;
 use super::groups::Groups;
 use super::logs::{Logs, Partitions, Survey, Surveyed, Tail, TailSpan};
 use super::record;
 use super::table::{Kept, Round, Table};
 use crate::engine::gauge::{self, Counter, STEP};
-use crate::engine::plan;
+use crate::engine::plan::{self, Kind};
 use crate::engine::tap::ledger::{Ledger, Outcome};
 use crate::engine::tap::open_ledger;
 use crate::engine::task::{DeadLetter, Halt, Input, Open, OpenTask, Output, Record, Task, TaskView};
@@ -50,6 +51,8 @@ pub struct LagOptions {
     /// Name of the pipeline that asks for lag: part of the series' resource.
     pub pipeline: String,
     pub lag: plan::Lag,
+    /// Topics that are tapped: the offset index tells of them.
+    pub tapped: BTreeSet<String>,
 }
 
 /// Opens lag tasks, and knows the logs that all of them compare with.
@@ -63,6 +66,7 @@ pub struct LagTask {
     pub(super) options: Arc<LagOptions>,
     topic: String,
     pub(super) partition: u32,
+    pub(super) latency: Kind,
     pub(super) ledger: Ledger,
     /// The next offset to read; what the ledger's counts lead to.
     next: i64,
@@ -141,6 +145,7 @@ impl OpenTask for LagStage {
             options: Arc::clone(&self.options),
             topic: topic.to_owned(),
             partition,
+            latency: latency_kind(),
             ledger,
             committed,
             is_reset,
@@ -172,6 +177,10 @@ impl OpenTask for LagStage {
 
     fn tails(&mut self, tails: Vec<(TailSpan, Tail)>) {
         self.logs.take_tails(tails);
+    }
+
+    fn index(&mut self, value: &[u8]) -> Result<(), String> {
+        self.logs.take_stretch(value)
     }
 
     fn logs(&self) -> Option<&Logs> {
@@ -220,7 +229,8 @@ impl LagTask {
                 self.weight += 160;
                 // A counter that begins now begins behind every point of one that ended.
                 let now = self.point_time(self.now);
-                if self.table.commit(of, partition, commit, now) == Kept::New {
+                let is_tapped = self.options.tapped.contains(of.topic);
+                if self.table.commit(of, partition, commit, is_tapped, now) == Kept::New {
                     self.groups.commits(of.group);
                 }
             }
@@ -319,7 +329,8 @@ impl LagTask {
                 self.table.restore(group, topic, partition, row.map_err(broken)?);
             }
             Key::Consumed(group, topic) => {
-                let consumed = value.map(gauge::read_counter).transpose().map_err(broken)?;
+                let consumed = value.map(|value| changelog::read_consumed(value, &self.latency));
+                let consumed = consumed.transpose().map_err(broken)?;
                 self.table.restore_consumed(group, topic, consumed);
             }
             Key::Group(group) => match value {
@@ -508,12 +519,17 @@ impl Task for LagTask {
         for group in self.table.groups.values() {
             for (topic, rows) in &group.topics {
                 let Some(of_topic) = logs.topic(topic) else { continue };
+                let indexes = logs.indexes(topic);
                 for (partition, row) in &rows.partitions {
                     let Some(log) = of_topic.partition(*partition).filter(|log| log.is_fresh) else {
                         continue;
                     };
                     let position = row.at_survey(self.round);
-                    let Some((start, end)) = position.and_then(|position| log.unread(position.offset)) else {
+                    let unread = position.and_then(|position| {
+                        let index = indexes.and_then(|indexes| indexes.get(partition));
+                        log.uncounted(position.offset, index)
+                    });
+                    let Some((_, start, end)) = unread else {
                         continue;
                     };
                     if wanted < TAILS_AT_ONCE && (1..=TAIL).contains(&(end - start)) && log.tail(start, end).is_none() {

@@ -12,10 +12,10 @@
 use std::collections::BTreeMap;
 
 use super::commits::{Commit, Commits};
+use super::consumed::{Consumed, Covered, Waiting};
 use super::lags::is_another;
 use super::record;
 use super::shown::{Shown, States};
-use crate::engine::gauge::Counter;
 use crate::engine::task::TopicId;
 use crate::engine::time::{Span, WallTime};
 
@@ -54,8 +54,7 @@ pub struct GroupRow {
 #[derive(Debug)]
 pub struct TopicRow {
     pub partitions: BTreeMap<u32, Row>,
-    /// Offsets that commits went over.
-    pub consumed: Counter,
+    pub consumed: Consumed,
     pub is_dirty: bool,
     pub is_kept: bool,
 }
@@ -66,6 +65,8 @@ pub struct Row {
     pub last: Position,
     /// What it was when the survey began; of the survey in which it was the last.
     before: Option<(Round, Option<Position>)>,
+    /// Offsets of a tapped topic that are not counted yet.
+    pub waiting: Option<Box<Waiting>>,
     pub commits: Commits,
     pub shown: Shown,
     pub states: States,
@@ -111,7 +112,7 @@ pub enum What {
 pub struct Gone {
     pub shown: Shown,
     pub states: States,
-    pub consumed: Option<Counter>,
+    pub consumed: Option<Consumed>,
 }
 
 // === impl Table ===
@@ -145,12 +146,13 @@ impl Table {
         self.round = None;
     }
 
-    /// Takes a commit.
+    /// Takes a commit. What it covers of a tapped topic waits for the index.
     pub fn commit(
         &mut self,
         key: record::CommitKey<'_>,
         partition: u32,
         commit: &record::Commit<'_>,
+        is_tapped: bool,
         now: WallTime,
     ) -> Kept {
         let position = Position {
@@ -167,9 +169,16 @@ impl Table {
             && let Some(row) = topic.partitions.get_mut(&partition)
         {
             let advance = row.take(position, round, self.apart);
-            if advance > 0 {
-                let consumed = topic.consumed.value.saturating_add(advance);
-                topic.consumed.set(consumed, now);
+            let counted = match is_tapped {
+                true if advance > 0 => row.waiting.get_or_insert_default().add(Covered {
+                    from: position.offset.saturating_sub(advance),
+                    to: position.offset,
+                    at: position.at,
+                }),
+                _ => advance,
+            };
+            if counted > 0 {
+                topic.consumed.count(counted, now);
                 topic.is_dirty = true;
             }
             return Kept::Known;
@@ -196,12 +205,13 @@ impl Table {
             is_kept: gone.is_some(),
             consumed: gone
                 .and_then(|gone| gone.consumed)
-                .unwrap_or_else(|| Counter::new(0, now)),
+                .unwrap_or_else(|| Consumed::new(now)),
             is_dirty: true,
         });
         rows.partitions.entry(partition).or_insert_with(|| Row {
             last: position,
             before: None,
+            waiting: None,
             commits: Commits::new(Commits::TEN, apart),
             shown,
             states,
@@ -243,7 +253,7 @@ impl Table {
     }
 
     /// What a group consumed of a topic, as the changelog has it; `None`: it is gone.
-    pub fn restore_consumed(&mut self, group: &str, topic: &str, consumed: Option<Counter>) {
+    pub fn restore_consumed(&mut self, group: &str, topic: &str, consumed: Option<Consumed>) {
         match consumed {
             Some(consumed) => {
                 let row = TopicRow {
@@ -290,7 +300,7 @@ impl Table {
         }
         if of_topic.partitions.is_empty()
             && let Some(row) = of_group.topics.remove(topic)
-            && (row.is_kept || row.consumed.last.is_some())
+            && (row.is_kept || row.consumed.records.last.is_some())
         {
             let gone = Gone {
                 consumed: Some(row.consumed),
@@ -372,10 +382,11 @@ impl Row {
     const NOWHERE: i64 = i64::MAX;
 
     /// A row as it was; the ring is filled oldest first.
-    pub fn restored(last: Position, commits: Commits, shown: Shown, states: States) -> Self {
+    pub fn restored(last: Position, waiting: Waiting, commits: Commits, shown: Shown, states: States) -> Self {
         Self {
             last,
             before: None,
+            waiting: (!waiting.0.is_empty()).then(|| Box::new(waiting)),
             commits,
             shown,
             states,

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::metrics::v1::{NumberDataPoint, metric::Data, number_data_point};
 use prost::Message;
 
+use crate::engine::index::{Entry, Run, Runs, Stretch, Times};
 use crate::engine::lag::logs::{Partitions, Survey, Surveyed, SurveyedTopic, Tail, TailSpan};
 use crate::engine::lag::{LagOptions, LagStage, OFFSETS_TOPIC};
 use crate::engine::plan::Lag;
@@ -30,6 +32,8 @@ struct World {
     changelog: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Every series with its newest point.
     series: BTreeMap<String, (u64, Option<f64>)>,
+    /// Count and sum at the newest point.
+    histograms: BTreeMap<String, (u64, f64)>,
     dead: usize,
 }
 
@@ -42,6 +46,7 @@ fn stage(lag: &Lag) -> LagStage {
         application: "app".to_owned(),
         pipeline: "lag".to_owned(),
         lag: lag.clone(),
+        tapped: BTreeSet::from(["tapped".to_owned()]),
     })
 }
 
@@ -77,6 +82,7 @@ impl World {
             committed: None,
             changelog: BTreeMap::new(),
             series: BTreeMap::new(),
+            histograms: BTreeMap::new(),
             dead: 0,
         };
         world.task.accept(Input::Restored).expect("nothing to restore");
@@ -176,6 +182,7 @@ impl World {
             }
         }
         for request in &output.outbox {
+            self.histograms.extend(histograms(request));
             for (series, time, value) in points(request) {
                 let newest = self.series.entry(series.clone()).or_default();
                 assert!(time > newest.0, "{series} goes back");
@@ -272,17 +279,42 @@ fn points(request: &[u8]) -> Vec<(String, u64, Option<f64>)> {
         let points = match &metric.data {
             Some(Data::Gauge(gauge)) => &gauge.data_points,
             Some(Data::Sum(sum)) => &sum.data_points,
+            Some(Data::Histogram(_)) => continue,
             other => panic!("{other:?}"),
         };
         for point in points {
-            all.push((name(&metric.name, point), point.time_unix_nano, number(point)));
+            all.push((
+                name(&metric.name, &point.attributes),
+                point.time_unix_nano,
+                number(point),
+            ));
         }
     }
     all
 }
 
-fn name(metric: &str, point: &NumberDataPoint) -> String {
-    let labels = point.attributes.iter().map(|pair| {
+/// Count and sum of the points of histograms, in order.
+fn histograms(request: &[u8]) -> Vec<(String, (u64, f64))> {
+    let request = ExportMetricsServiceRequest::decode(request).expect("a request");
+    let resources = request.resource_metrics.iter();
+    let metrics = resources
+        .flat_map(|resource| &resource.scope_metrics)
+        .flat_map(|scope| &scope.metrics);
+    let mut all = Vec::new();
+    for metric in metrics {
+        let Some(Data::Histogram(histogram)) = &metric.data else {
+            continue;
+        };
+        for point in &histogram.data_points {
+            let number = (point.count, point.sum.unwrap_or_default());
+            all.push((name(&metric.name, &point.attributes), number));
+        }
+    }
+    all
+}
+
+fn name(metric: &str, attributes: &[KeyValue]) -> String {
+    let labels = attributes.iter().map(|pair| {
         let value = pair.value.as_ref().and_then(|value| value.value.as_ref());
         match value {
             Some(Value::StringValue(text)) => format!("{}={text}", pair.key),
@@ -507,6 +539,88 @@ fn consumed_offsets_add_up_over_rewinds_and_crashes() {
     world.commit("g", "t", 0, 175);
     world.round();
     assert_eq!(world.value(CONSUMED), Some(96.0));
+}
+
+/// Ten records a second from second 990 on, 100 bytes each, and behind every tenth of them a marker.
+fn indexed(world: &mut World, seconds: i64) {
+    let second = |number: i64| Entry {
+        first: number * 11,
+        next: number * 11 + 11,
+        times: Some(Times {
+            earliest: (990 + number) * 1_000,
+            latest: (990 + number) * 1_000 + 900,
+        }),
+        bytes: 1_000,
+        runs: {
+            let mut runs = Runs::default();
+            runs.push(Run {
+                records: 10,
+                absent: 1,
+                times: 1,
+            });
+            runs
+        },
+    };
+    let stretch = Stretch {
+        topic: "tapped".to_owned(),
+        partition: 0,
+        epoch: 0,
+        topic_id: [1; 16],
+        entries: (0..seconds).map(second).collect(),
+    };
+    world.stage.index(&stretch.encode()).expect("it can be read");
+}
+
+#[test]
+fn of_a_tapped_topic_the_index_tells_records_bytes_and_ages() {
+    const CONSUMED: &str = "kafka_consumer_messages_total{topic=tapped,consumer_group=g,status=success}";
+    const BYTES: &str = "kafka_consumer_bytes_total{topic=tapped,consumer_group=g}";
+    const LATENCY: &str = "kafka_consumer_latency_seconds{topic=tapped,consumer_group=g}";
+    let of = |metric: &str| format!("{metric}{{topic=tapped,partition=0,consumer_group=g}}");
+    let mut world = World::new();
+    world.log("tapped", 0, 0, 220, 220);
+    world.commit("g", "tapped", 0, 0);
+    world.commit("g", "tapped", 0, 22);
+    world.round();
+    // The index does not tell yet: it waits, over a crash too.
+    assert_eq!(world.value(CONSUMED), Some(0.0));
+    world.crash();
+    indexed(&mut world, 10);
+    world.round();
+    assert_eq!((world.value(CONSUMED), world.value(BYTES)), (Some(20.0), Some(2_000.0)));
+    // Committed at second 1,000: ten came ten seconds before, ten nine seconds before.
+    let (count, sum) = world.histograms[LATENCY];
+    assert_eq!(count, 20);
+    assert!((178.0..=192.0).contains(&sum), "{sum}");
+    // The first that is left came at second 992, and it is 1,020.
+    let seconds = world.value(&of("kafka_consumer_lag_seconds")).expect("it is known");
+    assert!((27.0..=28.1).contains(&seconds), "{seconds}");
+    // Beyond the index nobody has counted; all of it, once it is there: 18 times ten of what lies behind 22.
+    assert_eq!(world.series.get(&of("kafka_consumer_lag_records")), None);
+    indexed(&mut world, 20);
+    world.round();
+    assert_eq!(world.value(&of("kafka_consumer_lag_records")), Some(180.0));
+    assert_eq!(world.value(&of("kafka_consumer_lag")), Some(198.0));
+    // What the index told once is not told again.
+    world.round();
+    assert_eq!((world.value(CONSUMED), world.value(BYTES)), (Some(20.0), Some(2_000.0)));
+}
+
+#[test]
+fn a_commit_that_ends_inside_of_what_is_not_indexed_yet_is_counted_in_two_parts() {
+    const CONSUMED: &str = "kafka_consumer_messages_total{topic=tapped,consumer_group=g,status=success}";
+    let mut world = World::new();
+    world.log("tapped", 0, 0, 220, 220);
+    world.commit("g", "tapped", 0, 11);
+    world.commit("g", "tapped", 0, 55);
+    indexed(&mut world, 3);
+    world.round();
+    assert_eq!(world.value(CONSUMED), Some(20.0));
+    indexed(&mut world, 20);
+    world.crash();
+    indexed(&mut world, 20);
+    world.round();
+    assert_eq!(world.value(CONSUMED), Some(40.0));
 }
 
 #[test]
