@@ -7,6 +7,7 @@ use streamgauge::memory::{CallPoint, Caller, Cluster, Fault};
 use streamgauge::runtime::log::LogError;
 
 use crate::random::Random;
+use crate::services::SERVICES;
 use crate::world::Hardship;
 
 /// Injects until `cluster.inject(None)`; counts what it did.
@@ -14,6 +15,9 @@ pub fn inject(cluster: &Cluster, hardship: Hardship, mut random: Random, injecte
     let injected = Arc::clone(injected);
     let group_of = cluster.clone();
     cluster.inject(Some(Box::new(move |point: CallPoint, caller: Caller<'_>| {
+        if caller.group == SERVICES {
+            return None;
+        }
         if hardship.expiries && is_taken_out(point, &mut random) {
             if let Some(member) = caller.member {
                 group_of.expire_member(caller.group, member);

@@ -1,12 +1,18 @@
 //! The services that write: what they produce, and what it has to come to.
+//!
+//! Some write in transactions, whose markers take offsets too; what they abort was never written.
 
 use std::collections::BTreeMap;
 
 use streamgauge::engine::time::WallTime;
-use streamgauge::memory::Cluster;
+use streamgauge::memory::{ClientOptions, Cluster, MemoryLog};
+use streamgauge::runtime::log::{Log, Send};
 
 use crate::outbox::SeriesName;
 use crate::random::Random;
+
+/// The group of the services, which read nothing: their calls do not fail.
+pub const SERVICES: &str = "services";
 
 /// What was produced, as the metrics must show it.
 #[derive(Default)]
@@ -18,11 +24,27 @@ pub struct Expected {
     pub orders: u64,
     pub pages: u64,
     pub records: u64,
+    transactions: u64,
+}
+
+fn write(transaction: &mut MemoryLog, topic: &str, partition: u32, value: &str) {
+    let record = Send {
+        topic,
+        partition,
+        key: None,
+        value: Some(value.as_bytes()),
+        headers: &[],
+    };
+    transaction.send(record).expect("the topic takes records");
 }
 
 impl Expected {
-    /// A burst of records.
+    /// A burst of records, perhaps in a transaction.
     pub fn produce(&mut self, cluster: &Cluster, random: &mut Random, now: WallTime) {
+        if random.one_in(8) {
+            self.regret(cluster, random);
+        }
+        let mut transaction = random.one_in(6).then(|| self.begin(cluster));
         for _ in 0..random.below(20) {
             let disorder = match random.below(20) {
                 0 => random.below(3_000_000),
@@ -36,11 +58,36 @@ impl Expected {
             };
             let partitions = cluster.topics().get(topic).copied().unwrap_or(1);
             let partition = random.below(u64::from(partitions)) as u32;
-            cluster
-                .produce(topic, partition, None, Some(value.as_bytes()), now)
-                .expect("the topic takes records");
+            match &mut transaction {
+                Some(transaction) => write(transaction, topic, partition, &value),
+                None => {
+                    cluster
+                        .produce(topic, partition, None, Some(value.as_bytes()), now)
+                        .expect("the topic takes records");
+                }
+            }
             self.records += 1;
         }
+        if let Some(mut transaction) = transaction {
+            transaction.commit().expect("a service commits");
+        }
+    }
+
+    /// Writes some orders, and takes them back.
+    fn regret(&mut self, cluster: &Cluster, random: &mut Random) {
+        let mut transaction = self.begin(cluster);
+        for _ in 0..1 + random.below(4) {
+            write(&mut transaction, "orders", random.below(3) as u32, "never");
+        }
+        transaction.abort().expect("a service aborts");
+    }
+
+    fn begin(&mut self, cluster: &Cluster) -> MemoryLog {
+        self.transactions += 1;
+        let mut transaction = cluster.client(ClientOptions::new(SERVICES, format!("service-{}", self.transactions)));
+        transaction.init_transactions(false).expect("its id is new");
+        transaction.begin().expect("it is the first");
+        transaction
     }
 
     fn order(&mut self, random: &mut Random, at: i64) -> String {

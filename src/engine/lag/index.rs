@@ -11,7 +11,8 @@
 //!
 //! Memory: no more entries than said, 104 bytes each, and [`RUNS`] times as many runs of 24 bytes. Beyond it neighbours are
 //! merged where the time that they then span is least beside their age, so that old answers are off by no more than a small
-//! part of the lag: with 4,096 entries over 24 hours of traffic by a hundredth of it. Counts stay exact where entries meet.
+//! part of the lag: with 4,096 entries, one a second over 24 hours, to a step for the last quarter of an hour and beyond it to
+//! a hundredth of the lag. Counts stay exact where entries meet.
 //! Where there are too many runs the oldest are forgotten, and inside of such an entry counts are by share.
 //!
 //! Edges:
@@ -20,7 +21,8 @@
 //! - another epoch of the tap's ledger and another topic id are another log: everything known so far is forgotten. Who
 //!   reads the index topic from its start again ends with the same;
 //! - records without timestamps count, and have no append time;
-//! - with CreateTime, times are those of the writers' clocks.
+//! - with CreateTime, times are those of the writers' clocks. Where these jump about, an entry may span more than a step:
+//!   [`At::within`] says so.
 
 mod covered;
 mod kept;
