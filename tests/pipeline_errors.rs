@@ -45,7 +45,7 @@ fn an_unknown_key_names_the_nearest_known_one() {
     let unlike = faults(&format!("pipeline: p\nwindmill: 3\n{SOURCES}{METRICS}"));
     only(
         unlike,
-        "2:1 unknown key `windmill` in a pipeline / a pipeline has `pipeline`, `defaults`, `sources`, `metrics` and `traces`",
+        "2:1 unknown key `windmill` in a pipeline / a pipeline has `pipeline`, `defaults`, `sources`, `metrics`, `traces` and `lag`",
     );
 }
 
@@ -95,14 +95,65 @@ fn keys_of_later_versions_are_refused_as_such() {
         format!("{key} is not supported by this version / it is reserved for what {what}; leave it out")
     };
     only(
-        faults(&format!(
-            "pipeline: p\nlag: {{ groups: '*', every: 10s }}\n{SOURCES}{METRICS}"
-        )),
-        &later("2:1 `lag`", "watches consumer groups"),
-    );
-    only(
         faults(&format!("pipeline: p\n{SOURCES}{METRICS}alerts: {{}}\n")),
         &later("6:1 `alerts`", "sends notifications"),
+    );
+}
+
+#[test]
+fn lag_says_what_it_takes() {
+    let lag = |lag: &str| faults(&format!("pipeline: p\nlag: {lag}\n"));
+    only(
+        lag("{ every: 10 }"),
+        "2:15 a duration needs its unit / write `10s` for seconds; the units are ms, s, m, h and d",
+    );
+    only(lag("{ every: 10m }"), "2:15 10m is out of range / it may be 1s to 5m");
+    only(
+        lag("{ groups: ['a', '!'] }"),
+        "2:22 this excludes nothing / write a pattern behind `!`, as in `\"!test-*\"`",
+    );
+    only(
+        lag("{ group: a }"),
+        "2:8 unknown key `group` in lag / did you mean `groups`?",
+    );
+    only(
+        lag("{ status: kafka }"),
+        "2:16 `status` cannot be `kafka` / write `corrected` or `burrow`, such as `status: corrected`",
+    );
+    only(
+        lag("'*'"),
+        "2:6 `lag` cannot be text / write a mapping, such as `lag: { groups: \"*\", every: 10s }`",
+    );
+}
+
+#[test]
+fn a_pipeline_has_sources_and_metrics_or_lag() {
+    let missing = faults("pipeline: p\n");
+    let needs = |key: &str| {
+        missing
+            .iter()
+            .any(|fault| fault.starts_with(&format!("1:1 a pipeline needs `{key}` /")))
+    };
+    assert!(
+        missing.len() == 2 && needs("sources") && needs("metrics"),
+        "{missing:?}"
+    );
+    let plan = parse("pipeline: p\nlag: {}\n").expect("lag alone is enough");
+    assert!(plan.lag.is_some() && plan.topics.is_empty() && plan.metrics.is_empty());
+}
+
+#[test]
+fn lag_is_asked_for_once_and_its_metrics_are_no_others() {
+    only(
+        faults("pipeline: p\nlag: {}\n---\npipeline: q\nlag: { every: 5s }\n"),
+        "5:6 another pipeline asks for `lag` already / a process measures each group once: keep one of the two, with the groups of \
+         both",
+    );
+    only(
+        faults(&format!(
+            "pipeline: p\nlag: {{}}\n{SOURCES}metrics:\n  kafka_consumer_messages_total: {{ count: raw }}\n"
+        )),
+        "6:3 `kafka_consumer_messages_total` is a metric that `lag` has / choose another name, or leave `lag` out",
     );
 }
 

@@ -38,6 +38,34 @@ fn feeds(plan: &Plan) -> BTreeMap<&str, Vec<(&str, Vec<&str>)>> {
         .collect()
 }
 
+#[test]
+fn lag_is_everything_of_everyone_unless_it_says_less() {
+    use streamgauge::engine::lag::status::Rules;
+    use streamgauge::engine::plan::Lag;
+    let lag = |text: &str| {
+        plan(&format!("pipeline: p\nlag: {text}\n"))
+            .lag
+            .expect("it is asked for")
+    };
+    assert_eq!(lag("{}"), Lag::of_all(0));
+    let said = lag(
+        "{ groups: ['orders-*', '!orders-test'], topics: 'order?', every: 1m, status: burrow, max_series: 5, \
+         horizon: 2h }",
+    );
+    assert!(said.groups.has("orders-1") && !said.groups.has("orders-test") && !said.groups.has("billing"));
+    assert!(said.topics.has("orders") && !said.topics.has("order"));
+    assert_eq!((said.every, said.horizon), (Span::seconds(60), Span::seconds(7_200)));
+    assert_eq!((said.status, said.max_series), (Rules::Burrow { allowed_lag: 0 }, 5));
+}
+
+#[test]
+fn the_pipeline_of_lag_alone_is_one() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/lag.yaml");
+    let plan = pipeline::load(&[file], &no_env).unwrap_or_else(|error| panic!("{error}"));
+    let lag = plan.lag.expect("it is asked for");
+    assert!(lag.groups.has("any group") && lag.topics.has("any.topic"));
+}
+
 const ALL: &str = r#"
 pipeline: all
 defaults: { out_of_order: 1s, idle_after: 2s, max_hold: 3m, max_ahead: 4m, start: 7d, window: 20s, max_series: 9, max_record_bytes: 64KiB }

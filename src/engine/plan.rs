@@ -22,7 +22,7 @@ pub use join::{
     Ask, Emit, Join, JoinIx, JoinedLabel, KeyFrom, Latest, MAX_KEY_BYTES, Measure, Measured, Operator, Respond, Side,
 };
 pub use journey::{Attribute, AttributeFrom, Journeys, Sampling, SpanFrom};
-pub use lag::{Lag, LagFrom};
+pub use lag::Lag;
 
 /// Index into [`Plan::metrics`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -64,6 +64,7 @@ pub fn build(documents: &[Document], faults: &mut Faults) -> Built {
         traces: 0,
     };
     agree::names(documents, builder.faults);
+    agree::lag(documents, builder.faults);
     for document in documents {
         for source in &document.sources {
             builder.topic(source);
@@ -458,6 +459,9 @@ impl<'d> Builder<'d, '_> {
         let whole = documents.iter().all(understood)
             && self.metrics.len() == asked(|document| document.metric_names.len())
             && self.traces == asked(|document| document.trace_names.len())
+            && documents
+                .iter()
+                .all(|document| document.asks_lag == document.lag.is_some())
             && pipelines.len() == documents.len();
         if self.faults.is_empty() && !whole {
             self.faults
@@ -465,7 +469,7 @@ impl<'d> Builder<'d, '_> {
                 .help("this is a fault of streamgauge itself: please report it with the files");
         }
         let mut plan = Plan {
-            lag: None,
+            lag: lag(documents),
             pipelines,
             metrics: self.metrics,
             topics,
@@ -480,6 +484,18 @@ impl<'d> Builder<'d, '_> {
             notes: self.notes,
         }
     }
+}
+
+/// What is asked of lag, by the one pipeline that does.
+fn lag(documents: &[Document]) -> Option<plan::Lag> {
+    let mut asked = documents.iter().enumerate();
+    asked.find_map(|(pipeline, document)| {
+        let lag = document.lag.as_ref()?;
+        Some(plan::Lag {
+            pipeline,
+            ..lag.value.clone()
+        })
+    })
 }
 
 /// A metric's labels, sorted by name.

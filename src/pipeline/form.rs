@@ -169,7 +169,12 @@ impl Walk<'_> {
             bytes: node.place.bytes.start..first_line(node),
             ..node.place.clone()
         };
-        for key in object.keys.iter().filter(|key| key.needed == Needed::Always) {
+        let needed = |key: &&Key| match key.needed {
+            Needed::Always => true,
+            Needed::Unless(other) => node.get(other).is_none() && !meant.contains(&other),
+            Needed::Otherwise(_) => false,
+        };
+        for key in object.keys.iter().filter(needed) {
             if node.get(key.name).is_none() && !meant.contains(&key.name) {
                 self.faults
                     .add(&start, format!("{} needs `{}`", object.called, key.name))

@@ -10,12 +10,14 @@
 //! - keys of later versions are known by name, to say so instead of guessing at a typo.
 
 mod join;
+mod lag;
 mod metric;
 mod source;
 mod test;
 mod trace;
 
 pub use join::{LATEST, ON, RESPOND};
+pub use lag::LAG;
 pub use metric::{HISTOGRAM, LABEL, METRIC, OBSERVE, OBSERVED, SUM, SUMMED};
 pub use source::{DEFAULTS, PIPELINE, SOURCE, TIME};
 pub use test::{TEST, TEST_OBJECTS};
@@ -51,6 +53,8 @@ pub struct Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needed {
     Always,
+    /// Always, but where this key stands.
+    Unless(&'static str),
     /// Without it, this holds; empty where nothing does.
     Otherwise(&'static str),
 }
@@ -111,7 +115,7 @@ const POINTER: Shape = Shape::Leaf(Leaf::Pointer);
 /// Every mapping of the language, outermost first.
 pub static OBJECTS: &[&Object] = &[
     &PIPELINE, &DEFAULTS, &SOURCE, &TIME, &METRIC, &SUM, &SUMMED, &OBSERVE, &OBSERVED, &RESPOND, &ON, &HISTOGRAM,
-    &LABEL, &LATEST, &TRACE, &SPAN, &ATTRIBUTE,
+    &LABEL, &LATEST, &TRACE, &SPAN, &ATTRIBUTE, &LAG,
 ];
 
 // === impl Object ===

@@ -83,6 +83,8 @@ pub enum Leaf {
     Text,
     /// How long before or after the start of a test's case, or a time.
     Moment,
+    /// Names, with `*` and `?` for what they leave open.
+    Pattern,
     /// Any decimal number.
     Number,
     Boolean,
@@ -127,6 +129,7 @@ impl Leaf {
             Leaf::Unit => "a UCUM unit such as `s`, `By` or `{record}`",
             Leaf::Text => "text, a number or a boolean",
             Leaf::Moment => "a distance from the start such as `5s` or `-1m`, or a time such as `2026-01-01T00:00:00Z`",
+            Leaf::Pattern => "a name such as `orders-*`",
             Leaf::Number => "a number",
             Leaf::Boolean => "`true` or `false`",
             Leaf::Bucket => "an upper bound or `inf`",
@@ -188,6 +191,11 @@ impl Leaf {
             },
             Leaf::Help => bounded(text, MAX_TEXT),
             Leaf::LabelValue => bounded(text, MAX_TEXT),
+            Leaf::Pattern if text == "!" => Err(refuse(
+                "this excludes nothing",
+                "write a pattern behind `!`, as in `\"!test-*\"`",
+            )),
+            Leaf::Pattern => bounded(text, MAX_TEXT),
             Leaf::Unit => unit(text),
             Leaf::Text => Ok(()),
             Leaf::Boolean => matches!(text, "true" | "false")
@@ -280,6 +288,7 @@ impl Leaf {
             Leaf::Bound => json!({"type": "number", "minimum": 0, "maximum": MAX_BOUND}),
             Leaf::Share => json!({"type": "number", "minimum": 0, "maximum": 1}),
             Leaf::HeaderName => json!({"type": "string", "minLength": 1, "maxLength": MAX_NAME}),
+            Leaf::Pattern => json!({"type": "string", "minLength": 1, "maxLength": MAX_TEXT, "not": {"const": "!"}}),
             Leaf::Help => json!({"type": "string", "minLength": 1, "maxLength": MAX_TEXT}),
             Leaf::LabelValue => json!({"type": ["string", "number", "boolean"], "minLength": 1, "maxLength": MAX_TEXT}),
             Leaf::Text => json!({"type": ["string", "number", "boolean"]}),

@@ -7,6 +7,7 @@
 //! - a setting remembers where it was said: at the source or metric, in `defaults`, or by nobody (then at the name);
 //! - a default that is written in the table in words (`the record's timestamp`) is made here.
 
+mod lag;
 mod said;
 mod trace;
 
@@ -39,6 +40,8 @@ pub fn document(node: &Node) -> Document {
             .collect(),
         trace_names: entries("traces").iter().map(name).collect(),
         traces: entries("traces").iter().filter_map(trace::trace).collect(),
+        asks_lag: node.get("lag").is_some(),
+        lag: node.get("lag").and_then(lag::lag),
     }
 }
 
@@ -336,7 +339,7 @@ fn compiled(node: &Node) -> Option<Said<Text>> {
 fn default_of(object: &super::keys::Object, key: &str) -> Option<&'static str> {
     match object.key(key)?.needed {
         Needed::Otherwise(default) => Some(default),
-        Needed::Always => None,
+        Needed::Always | Needed::Unless(_) => None,
     }
 }
 

@@ -74,6 +74,7 @@ fn heading(object: &Object) -> String {
 fn of_key(key: &Key) -> String {
     let default = match key.needed {
         Needed::Always => "required".to_owned(),
+        Needed::Unless(other) => format!("required without `{other}`"),
         Needed::Otherwise("") => String::new(),
         Needed::Otherwise(default) => {
             // Values are set as code, words as words.

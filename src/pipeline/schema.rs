@@ -9,7 +9,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::keys::{Needed, OBJECTS, Object, PIPELINE, Rule, Shape, TEST, TEST_OBJECTS};
+use super::keys::{Key, Needed, OBJECTS, Object, PIPELINE, Rule, Shape, TEST, TEST_OBJECTS};
 
 /// The schema of one pipeline.
 pub fn schema() -> Json {
@@ -54,7 +54,7 @@ fn of_object(object: &Object) -> Json {
     let mut properties = Map::new();
     for key in object.keys {
         let about = match key.needed {
-            Needed::Always | Needed::Otherwise("") => key.about.to_owned(),
+            Needed::Always | Needed::Unless(_) | Needed::Otherwise("") => key.about.to_owned(),
             Needed::Otherwise(default) => format!("{}\nDefault: {default}.", key.about),
         };
         let mut property = Map::from_iter([("description".to_owned(), Json::String(about))]);
@@ -70,7 +70,12 @@ fn of_object(object: &Object) -> Json {
         .filter(|key| key.needed == Needed::Always)
         .map(|key| key.name)
         .collect();
-    let rules: Vec<Json> = object.rules.iter().map(of_rule).collect();
+    let unless = |key: &Key| match key.needed {
+        Needed::Unless(other) => Some(json!({"anyOf": [{"required": [key.name]}, {"required": [other]}]})),
+        Needed::Always | Needed::Otherwise(_) => None,
+    };
+    let rules = object.rules.iter().map(of_rule);
+    let rules: Vec<Json> = rules.chain(object.keys.iter().filter_map(unless)).collect();
     let mut schema = json!({
         "type": "object",
         "properties": properties,

@@ -36,6 +36,20 @@ pub const STALLED: &str = "streamgauge_lag_stalled_seconds";
 // === impl Metric ===
 
 impl Metric {
+    pub const ALL: [Self; 11] = [
+        Self::Lag,
+        Self::Stable,
+        Self::Records,
+        Self::Seconds,
+        Self::Offset,
+        Self::Status,
+        Self::Consumed,
+        Self::Bytes,
+        Self::Latency,
+        Self::Members,
+        Self::State,
+    ];
+
     /// Of one group in one partition, in the order of a row's values.
     pub const OF_ROW: [Self; 5] = [Self::Lag, Self::Stable, Self::Records, Self::Seconds, Self::Offset];
 
@@ -117,6 +131,11 @@ impl Metric {
             labels: self.labels().iter().map(|label| (*label).to_owned()).collect(),
         }
     }
+}
+
+/// The metrics that groups have.
+pub fn metric_names() -> impl Iterator<Item = &'static str> {
+    Metric::ALL.into_iter().map(Metric::name)
 }
 
 /// The name as this program spells it; `None` for one that it does not have.

@@ -32,6 +32,7 @@ pub mod tree;
 pub mod view;
 pub mod wire;
 
+pub use metrics::metric_names;
 pub use stage::{LagOptions, LagStage, OFFSETS_TOPIC, TAIL, silent};
 
 #[cfg(test)]

@@ -15,22 +15,12 @@ pub struct Lag {
     pub topics: Names,
     /// Between two samples of log ends, and so between two points of a series that moves.
     pub every: Span,
-    pub from: LagFrom,
     pub status: Rules,
     /// Partitions that groups have commits in, for each partition of the offsets topic: what comes beyond is in no series
     /// of its own.
     pub max_series: u32,
     /// How far back the index of tapped topics tells when a record was appended.
     pub horizon: Span,
-}
-
-/// Where commits are known from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LagFrom {
-    /// From the offsets topic, or where that is forbidden from the Admin API.
-    Auto,
-    Offsets,
-    Admin,
 }
 
 // === impl Lag ===
@@ -47,7 +37,6 @@ impl Lag {
             groups: Names::default(),
             topics: Names::default(),
             every: Self::EVERY,
-            from: LagFrom::Auto,
             status: Rules::default(),
             max_series: Self::MAX_SERIES,
             horizon: Self::HORIZON,

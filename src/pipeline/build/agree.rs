@@ -47,6 +47,26 @@ pub fn names(documents: &[Document], faults: &mut Faults) {
     }
 }
 
+/// Groups are measured once, and their metrics are no others'.
+pub fn lag(documents: &[Document], faults: &mut Faults) {
+    let mut asked = documents.iter().filter_map(|document| document.lag.as_ref());
+    let Some(first) = asked.next() else { return };
+    for lag in asked {
+        faults
+            .add(&lag.place, "another pipeline asks for `lag` already")
+            .and(&first.place, "first here")
+            .help("a process measures each group once: keep one of the two, with the groups of both");
+    }
+    for name in documents.iter().flat_map(|document| &document.metric_names) {
+        if crate::engine::lag::metric_names().any(|own| own == name.value) {
+            faults
+                .add(&name.place, format!("`{}` is a metric that `lag` has", name.value))
+                .and(&first.place, "asked for here")
+                .help("choose another name, or leave `lag` out");
+        }
+    }
+}
+
 /// Sources of one topic differ in nothing but their condition; `first` is the one that opened the topic.
 pub fn settings(source: &Source, first: &Source, faults: &mut Faults) {
     let mut agree = |key: &str, same: bool, here: &Place, there: &Place| {

@@ -1,6 +1,6 @@
 //! The keys of a pipeline, of its defaults and of its sources.
 
-use super::{Key, Later, METRIC, Needed, Object, POINTER, Shape, TRACE};
+use super::{Key, LAG, Later, METRIC, Needed, Object, POINTER, Shape, TRACE};
 use crate::engine::time::Span;
 use crate::pipeline::leaf::Leaf;
 
@@ -60,7 +60,7 @@ pub static PIPELINE: Object = Object {
                 least: 1,
                 most: 1_000,
             },
-            needed: Needed::Always,
+            needed: Needed::Unless("lag"),
             about: "The topics that are read, by the names that the metrics use. Several sources may read one topic.",
             example: "{ raw: { topic: ingestion.raw.messages } }",
         },
@@ -72,7 +72,7 @@ pub static PIPELINE: Object = Object {
                 least: 1,
                 most: 1_000,
             },
-            needed: Needed::Always,
+            needed: Needed::Unless("lag"),
             about: "The metrics by their names, which are unique among all pipelines of a process. A metric ends in Prometheus under exactly this name.",
             example: "{ messages_total: { count: raw } }",
         },
@@ -88,18 +88,19 @@ pub static PIPELINE: Object = Object {
             about: "Conversations that become traces, by names that are unique among all pipelines of a process.",
             example: "{ conversations: { of: response_time_seconds } }",
         },
+        Key {
+            name: "lag",
+            shape: Shape::Object(&LAG),
+            needed: Needed::Otherwise("no lag"),
+            about: "Lag and status of consumer groups. `{}` is all groups. A pipeline may have nothing else.",
+            example: "{ groups: \"*\", every: 10s }",
+        },
     ],
     rules: &[],
-    later: &[
-        Later {
-            key: "lag",
-            would: "watches consumer groups",
-        },
-        Later {
-            key: "alerts",
-            would: "sends notifications",
-        },
-    ],
+    later: &[Later {
+        key: "alerts",
+        would: "sends notifications",
+    }],
 };
 
 pub static DEFAULTS: Object = Object {

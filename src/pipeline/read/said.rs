@@ -25,6 +25,10 @@ pub struct Document {
     /// Every name under `traces`, also of those that could not be read.
     pub trace_names: Vec<Said<String>>,
     pub traces: Vec<Trace>,
+    /// Also one that could not be read.
+    pub asks_lag: bool,
+    /// Without the pipeline's number.
+    pub lag: Option<Said<plan::Lag>>,
 }
 
 #[derive(Debug)]

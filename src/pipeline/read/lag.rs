@@ -1,0 +1,43 @@
+//! What a document says of lag.
+
+use super::{Said, default_of};
+use crate::engine::lag::status::Rules;
+use crate::engine::names::Names;
+use crate::engine::plan::Lag;
+use crate::pipeline::keys::LAG;
+use crate::pipeline::leaf;
+use crate::pipeline::node::{Node, Value};
+
+/// Read with the pipeline's number still to be set; `None` where a value does not fit, which is a fault already.
+pub fn lag(node: &Node) -> Option<Said<Lag>> {
+    let said = |key: &str| match node.get(key) {
+        Some(node) => node.text(),
+        None => default_of(&LAG, key),
+    };
+    let value = Lag {
+        pipeline: 0,
+        groups: names(node.get("groups"))?,
+        topics: names(node.get("topics"))?,
+        every: leaf::duration(said("every")?)?,
+        status: match said("status")? {
+            "burrow" => Rules::Burrow { allowed_lag: 0 },
+            _ => Rules::Corrected,
+        },
+        max_series: said("max_series")?.parse().ok()?,
+        horizon: leaf::duration(said("horizon")?)?,
+    };
+    Some(Said {
+        value,
+        place: node.place.clone(),
+    })
+}
+
+fn names(node: Option<&Node>) -> Option<Names> {
+    let Some(node) = node else {
+        return Some(Names::default());
+    };
+    match &node.value {
+        Value::List(items) => items.iter().map(Node::text).collect::<Option<Vec<_>>>().map(Names::of),
+        _ => Some(Names::of([node.text()?])),
+    }
+}
