@@ -118,7 +118,7 @@ fn lag_says_what_it_takes() {
     );
     only(
         lag("{ status: kafka }"),
-        "2:16 `status` cannot be `kafka` / write `corrected` or `burrow`, such as `status: corrected`",
+        "2:16 `status` cannot be `kafka` / it may be `corrected` or `burrow`",
     );
     only(
         lag("'*'"),
