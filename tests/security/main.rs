@@ -38,6 +38,7 @@ metrics:
   order_seconds: { respond: { from: orders, to: answers, on: /id, within: 1m } }
 traces:
   orders: { of: order_seconds }
+lag: { every: 1s }
 "#;
 
 fn pipeline(folder: &Path) -> PathBuf {
