@@ -6,7 +6,7 @@
 //! Edges:
 //! - ids of topics are asked for once a minute, and at once for new topics: a topic that was deleted and created again is
 //!   known by its id for as long, before that by its log end;
-//! - a right that is missing is told once; what it hides is silent.
+//! - rights that are missing are told once, all of one round in one line; what they hide is silent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -131,6 +131,7 @@ impl Asker {
             }));
         }
         let ids = self.ids(partitions);
+        let mut refused = BTreeSet::new();
         let mut survey = Survey {
             at: wall_time(),
             topics: BTreeMap::new(),
@@ -148,7 +149,7 @@ impl Asker {
                     Surveyed::Silent
                 }
                 Err(Unknown::Refused(right)) => {
-                    self.tell_once(right);
+                    refused.insert(right);
                     Surveyed::Silent
                 }
             };
@@ -159,6 +160,7 @@ impl Asker {
             });
             topic.partitions.insert(partition.partition, surveyed);
         }
+        self.tell_once(refused);
         survey
     }
 
@@ -191,7 +193,7 @@ impl Asker {
         if self.tails.is_none() {
             match TailReader::open(&self.connection) {
                 Ok(reader) => self.tails = Some(reader),
-                Err(error) => self.tell_once(error.to_string()),
+                Err(error) => self.tell_once(BTreeSet::from([error.to_string()])),
             }
         }
         let Some(reader) = &self.tails else { return Vec::new() };
@@ -204,9 +206,7 @@ impl Asker {
             end: span.end,
         });
         let tails = reader.read(&wanted.collect(), wait);
-        for right in tails.refused {
-            self.tell_once(right);
-        }
+        self.tell_once(tails.refused);
         let counted = tails.found.into_iter().filter_map(|(span, tail)| {
             let found = TailSpan {
                 topic: span.partition.topic.into(),
@@ -223,10 +223,17 @@ impl Asker {
         counted.collect()
     }
 
-    fn tell_once(&mut self, what: String) {
-        if !self.refused.contains(&what) {
-            tracing::warn!("{what}; what it hides is not known to lag");
-            self.refused.insert(what);
+    /// Names what was not named before, the first of many.
+    fn tell_once(&mut self, rights: BTreeSet<String>) {
+        let new: Vec<String> = rights
+            .into_iter()
+            .filter(|right| !self.refused.contains(right))
+            .collect();
+        let Some(first) = new.first() else { return };
+        match new.len() - 1 {
+            0 => tracing::warn!("{first}; lag is not known there"),
+            others => tracing::warn!("{first}, and {others} more such rights; lag is not known there"),
         }
+        self.refused.extend(new);
     }
 }

@@ -41,6 +41,9 @@ traces:
 lag: { every: 1s }
 "#;
 
+/// The part of [`PIPELINE`] that asks for lag.
+const LAG: &str = "lag: { every: 1s }\n";
+
 fn pipeline(folder: &Path) -> PathBuf {
     let path = folder.join("orders.yaml");
     std::fs::write(&path, PIPELINE).expect("a pipeline");
