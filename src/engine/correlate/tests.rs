@@ -133,6 +133,7 @@ fn plan() -> Plan {
     };
     Plan {
         pipelines: vec!["support".into()],
+        lag: None,
         metrics: vec![
             metric(RESPONSE_TIME, "time", Kind::Exponential { max_buckets: 160 }, &both),
             metric(UNANSWERED, "unanswered", Kind::Count, &both),

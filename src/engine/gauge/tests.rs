@@ -43,6 +43,7 @@ fn plan(join: u64) -> Plan {
     };
     Plan {
         pipelines: vec!["support".into()],
+        lag: None,
         metrics: vec![
             metric("responses_unanswered_total", Kind::Count, 1),
             metric("responses_open", Kind::Level(Merge::Sum), 2),

@@ -92,6 +92,7 @@ fn joined() -> Plan {
     let base = plan();
     Plan {
         pipelines: vec!["support".into()],
+        lag: None,
         metrics: vec![
             metric("unkeyed_total", Kind::Count, &["join", "reason"], UNKEYED),
             metric("tickets_created_total", Kind::Count, &["all"], TICKETS),
