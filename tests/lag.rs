@@ -610,7 +610,7 @@ fn a_cluster_that_is_not_there_ends_with_five() {
 fn many_groups_are_looked_at_in_parallel_and_again() {
     let _turn = my_turn();
     let kafka = kafka();
-    let number = 150;
+    let number = 210;
     for group in 0..number {
         groups::commit_by_hand(&kafka, &format!("group-{group}"), group % 3, i64::from(group % 20), "");
     }
@@ -618,6 +618,7 @@ fn many_groups_are_looked_at_in_parallel_and_again() {
     let rows = json(&kafka, &[]);
     let took = began.elapsed();
     eprintln!("{number} groups took {took:?}");
+    assert!(took < Duration::from_secs(8), "Kafka's own tool takes as long");
     assert_eq!(rows.len(), usize::try_from(number).expect("few"));
     assert!(rows.iter().all(|row| row["lag_records"] == row["lag"]), "{rows:#?}");
 
@@ -639,4 +640,132 @@ fn many_groups_are_looked_at_in_parallel_and_again() {
             _ => Err(printed),
         }
     });
+}
+
+/// The looks that a process with `--format json` has printed whole.
+fn looks(watching: &Process) -> Vec<Vec<Value>> {
+    let printed = watching.output();
+    let looks = serde_json::Deserializer::from_str(&printed).into_iter();
+    looks.map_while(Result::ok).collect()
+}
+
+#[test]
+fn watching_tells_who_gets_on_and_who_goes_back() {
+    let _turn = my_turn();
+    let kafka = kafka();
+    let member = groups::modern(&kafka, "member", TOPIC, 4);
+    groups::commit_by_hand(&kafka, "alone", 0, 4, "");
+    let first = json(&kafka, &[]);
+    let status = |look: &[Value], group: &str| {
+        let row = row(look, group, TOPIC, 0);
+        (row["committed"].clone(), row["status"].clone())
+    };
+    assert_eq!(
+        status(&first, "member"),
+        (4.into(), Value::Null),
+        "whether it works cannot be seen"
+    );
+
+    let folder = common::folder();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_streamgauge"));
+    command.args([
+        "lag",
+        "--watch=1",
+        "--format",
+        "json",
+        "--bootstrap",
+        &kafka.bootstrap(),
+    ]);
+    let mut watching = Process::start("lag", folder.path(), &mut command);
+    let shows = |watching: &Process, group: &str, committed: i64, word: &str| {
+        let what = format!("{group} at {committed} is {word}");
+        eventually(&what, Duration::from_secs(60), || {
+            let looks = looks(watching);
+            let seen = looks
+                .iter()
+                .any(|look| status(look, group) == (committed.into(), word.into()));
+            seen.then_some(()).ok_or_else(|| watching.tail())
+        });
+    };
+    eventually("a first look", Duration::from_secs(60), || {
+        let first = looks(&watching).first().map(|look| status(look, "member"));
+        (first == Some((4.into(), Value::Null)))
+            .then_some(())
+            .ok_or_else(|| watching.tail())
+    });
+    let alone = status(&first, "alone");
+    groups::commit(&member, &[0], 10);
+    shows(&watching, "member", 10, "OK");
+    groups::commit(&member, &[0], 6);
+    shows(&watching, "member", 6, "REWIND");
+    groups::commit(&member, &[0], i64::from(RECORDS));
+    shows(&watching, "member", RECORDS.into(), "OK");
+    groups::commit_by_hand(&kafka, "alone", 0, 12, "");
+    shows(&watching, "alone", 12, "OK");
+    // A group that nobody ever joined may be read by somebody who is not seen.
+    assert_eq!(alone, (4.into(), Value::Null));
+    watching.must_live();
+}
+
+#[test]
+fn one_shot_tells_the_rate_of_who_commits_often_and_when_it_has_caught_up() {
+    let _turn = my_turn();
+    let kafka = kafka();
+    let writer = kafka.writer();
+    for _ in 0..60_000 {
+        writer.write(&Write {
+            topic: TOPIC.to_owned(),
+            value: Some(b"x".to_vec()),
+            ..Write::default()
+        });
+    }
+    writer.flush();
+    let member = groups::joined(&kafka, "working", TOPIC, &[("group.protocol", "consumer")]);
+    groups::commit_by_hand(&kafka, "still", 1, 4, "");
+    let told = std::thread::scope(|scope| {
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let member = &member;
+        let working = scope.spawn(move || {
+            let began = Instant::now();
+            let mut offset = 0;
+            // Ten offsets each time, as often as the broker takes it but for a breath.
+            while stopped.recv_timeout(Duration::from_millis(20)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                offset += 10;
+                groups::commit(member, &[0], offset);
+            }
+            offset as f64 / began.elapsed().as_secs_f64()
+        });
+        let table = eventually("a rate", Duration::from_secs(60), || {
+            let table = text(&lag(&kafka, &["--topic", TOPIC]));
+            let told = table
+                .lines()
+                .any(|line| line.starts_with("working") && line.contains("/s"));
+            told.then_some(table.clone()).ok_or(table)
+        });
+        drop(stop);
+        (table, working.join().expect("it commits"))
+    });
+    let (table, rate) = told;
+    let cells = |group: &str| -> Vec<&str> {
+        let line = table
+            .lines()
+            .find(|line| line.starts_with(group) && !line.contains("committed"))
+            .expect("a row");
+        line.split_whitespace().collect()
+    };
+    eprintln!("{rate}/s\n{table}");
+    let working = cells("working");
+    let [lag, told, eta, status] = [5, 9, 10, 11].map(|column| working[column]);
+    let told: f64 = told.trim_end_matches("/s").parse().expect("a rate");
+    assert!(told > rate / 3.0 && told < rate * 3.0, "{told} is told, {rate} is true");
+    assert_eq!(status, "OK", "{table}");
+    let lag: f64 = lag.parse().expect("a number");
+    let minutes = (lag / told / 60.0) as u64;
+    let near = [minutes.saturating_sub(1), minutes, minutes + 1].map(|minutes| format!("{minutes}m"));
+    let in_seconds = lag / told < 120.0;
+    assert!(
+        in_seconds || near.iter().any(|near| eta.starts_with(near.as_str())),
+        "{eta} for {lag} at {told}/s"
+    );
+    assert_eq!(cells("still")[9..12], ["-", "-", "-"], "{table}");
 }

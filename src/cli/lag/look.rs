@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::history::History;
 use super::row::{Row, Seen, span};
 use crate::kafka::{
     ConnectError, Connection, EndSampler, Group, GroupClient, LogEnds, LookError, Looked, TailReader, Unknown,
@@ -20,21 +21,21 @@ use crate::runtime::log::{LogError, TopicPartition};
 const READING: Duration = Duration::from_millis(1_500);
 
 /// Asks one cluster, again and again.
-pub(super) struct Looker {
+pub(in crate::cli) struct Looker {
     groups: GroupClient,
     ends: EndSampler,
     tails: TailReader,
 }
 
 /// What is wanted; empty lists stand for everything.
-pub(super) struct Wanted<'w> {
+pub(in crate::cli) struct Wanted<'w> {
     pub groups: &'w [String],
     pub topics: &'w [String],
 }
 
 /// What a look has shown, worst first.
 #[derive(Default)]
-pub(super) struct Look {
+pub(in crate::cli) struct Look {
     pub rows: Vec<Row>,
     /// Groups that were named and are not there.
     pub absent: Vec<String>,
@@ -51,14 +52,15 @@ pub(super) struct Look {
 // === impl Looker ===
 
 impl Looker {
-    pub(super) fn connect(connection: &Connection) -> Result<Self, ConnectError> {
+    pub(in crate::cli) fn connect(connection: &Connection) -> Result<Self, ConnectError> {
         let groups = GroupClient::connect(connection)?;
         let ends = groups.ends();
         let tails = TailReader::open(connection).map_err(|error| ConnectError::Settings(error.to_string()))?;
         Ok(Self { groups, ends, tails })
     }
 
-    pub(super) fn look(&self, wanted: &Wanted<'_>) -> Result<Look, LogError> {
+    pub(in crate::cli) fn look(&self, wanted: &Wanted<'_>, history: &mut History) -> Result<Look, LogError> {
+        history.begin(wall_time());
         let mut look = Look::default();
         let named: BTreeSet<&String> = wanted.groups.iter().collect();
         let groups = if named.is_empty() {
@@ -77,12 +79,13 @@ impl Looker {
                 Err(LookError::Log(error)) => look.failed.push(error.to_string()),
             }
         }
-        self.rows(&looked, wanted, &mut look);
+        self.rows(&looked, wanted, &mut look, history);
         Ok(look)
     }
 
     /// Only now, with the commits read, the log ends are.
-    fn rows(&self, looked: &[Looked], wanted: &Wanted<'_>, look: &mut Look) {
+    fn rows(&self, looked: &[Looked], wanted: &Wanted<'_>, look: &mut Look, history: &mut History) {
+        let seen_at = wall_time();
         let in_question =
             |partition: &&TopicPartition| wanted.topics.is_empty() || wanted.topics.contains(&partition.topic);
         let of_group: Vec<BTreeSet<&TopicPartition>> = looked
@@ -123,7 +126,11 @@ impl Looker {
                     tail: span.and_then(|span| tails.found.get(&span).copied()),
                     now,
                 };
-                seen.row()
+                let row = seen.row();
+                if let (Some(offset), Some(ends)) = (seen.committed, known(&ends, partition)) {
+                    history.see((&row.group, *partition), offset, ends, row.lag_records, seen_at);
+                }
+                row
             }));
         }
         look.unread = spans.len() - tails.found.len();
@@ -133,7 +140,42 @@ impl Looker {
             _ => None,
         };
         look.refused.extend(ends.values().filter_map(refused));
-        look.rows.sort_by_cached_key(Row::order);
+        look.judge(history);
+    }
+
+    /// Looks once more, briefly and only at the commits of groups that are behind: whether they move. What the rows
+    /// show stays of one moment.
+    pub(super) fn glance(&self, look: &mut Look, history: &mut History) {
+        let behind = look.rows.iter().filter(|row| row.lag.is_some() && !row.is_caught_up());
+        let mut wanted: BTreeMap<String, BTreeSet<TopicPartition>> = BTreeMap::new();
+        for row in behind {
+            wanted.entry(row.group.clone()).or_default().insert(row.place());
+        }
+        let groups = wanted.keys().map(|name| Group::named(name.as_str())).collect();
+        let committed = self.groups.committed(groups);
+        let seen_at = wall_time();
+        let ends = self.ends.sample(&wanted.values().flatten().cloned().collect());
+        for (group, partitions) in &wanted {
+            for partition in partitions {
+                let offset = committed.get(group).and_then(|committed| committed.get(partition));
+                if let (Some(offset), Some(ends)) = (offset, known(&ends, partition)) {
+                    history.see((group, partition), *offset, ends, None, seen_at);
+                }
+            }
+        }
+        look.judge(history);
+    }
+}
+
+// === impl Look ===
+
+impl Look {
+    fn judge(&mut self, history: &History) {
+        let now = wall_time();
+        for row in &mut self.rows {
+            history.judge(row, now);
+        }
+        self.rows.sort_by_cached_key(Row::order);
     }
 }
 

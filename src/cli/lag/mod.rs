@@ -4,14 +4,16 @@
 //! log ends that they are compared with.
 //!
 //! Edges:
-//! - whether a group that is behind moves cannot be seen in one look, so its status is not known then;
+//! - whether a group that is behind moves cannot be seen in one look: without `--watch` a few [`GLANCES`] at its commits
+//!   follow, and a group that commits less often than they come has no status and no rate;
 //! - a group that cannot be asked, and a right that is missing, are told, and the rows of the others are shown;
 //! - with `--watch` trouble that passes is said and the next look tries again; on a terminal each look takes the place of the
 //!   last one, and what does not fit is counted.
 
-mod look;
-mod row;
-mod show;
+pub(super) mod history;
+pub(super) mod look;
+pub(super) mod row;
+pub(super) mod show;
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
@@ -25,11 +27,21 @@ use crate::engine::lag::view::Moment;
 use crate::kafka::{ConnectError, Connection, describe};
 use crate::runtime::clock::wall_time;
 use crate::runtime::log::LogError;
+use history::History;
 use look::{Look, Looker, Wanted};
 use row::Row;
 
 /// Lines of a screen that are not rows: the summary, the header, and what is left over.
 const FRAME: usize = 4;
+
+/// So many looks at commits alone follow the only one.
+const GLANCES: u32 = 3;
+
+/// From one to the next.
+const BETWEEN: Duration = Duration::from_millis(130);
+
+/// No glance begins later than this, so that a slow cluster is not asked in vain.
+const AT_ONCE: Duration = Duration::from_millis(1_000);
 
 /// The most names that a message lists.
 const NAMES: usize = 5;
@@ -88,13 +100,22 @@ pub fn run(args: &LagArgs) -> Exit {
 }
 
 fn once(args: &LagArgs, connection: &Connection, looker: &Looker) -> Exit {
-    let look = match looker.look(&args.wanted()) {
+    let began = Instant::now();
+    let mut history = History::new();
+    let mut look = match looker.look(&args.wanted(), &mut history) {
         Ok(look) => look,
         Err(error) => {
             complain(&error);
             return Exit::Unreachable;
         }
     };
+    for _ in 0..GLANCES {
+        if began.elapsed() > AT_ONCE || !look.rows.iter().any(|row| row.lag.is_some() && !row.is_caught_up()) {
+            break;
+        }
+        std::thread::sleep(BETWEEN);
+        looker.glance(&mut look, &mut history);
+    }
     let printed = args.print(&look.rows, usize::MAX, true, &mut io::stdout().lock());
     if let Err(error) = printed {
         return stdout_ended(&error);
@@ -122,9 +143,10 @@ fn once(args: &LagArgs, connection: &Connection, looker: &Looker) -> Exit {
 fn watch(args: &LagArgs, looker: &Looker, every: Duration) -> Exit {
     let live = args.format == Format::Table && io::stdout().is_terminal();
     let mut first = true;
+    let mut history = History::new();
     loop {
         let began = Instant::now();
-        match looker.look(&args.wanted()) {
+        match looker.look(&args.wanted(), &mut history) {
             Ok(look) => {
                 let mut out = io::BufWriter::new(io::stdout().lock());
                 let shown = match live {
@@ -264,7 +286,7 @@ impl LagArgs {
     }
 }
 
-fn summary(look: &Look) -> String {
+pub(super) fn summary(look: &Look) -> String {
     let behind = look.rows.iter().filter(|row| row.lag.is_some() && !row.is_caught_up());
     let unknown = look.rows.iter().filter(|row| row.lag.is_none()).count();
     let groups: BTreeSet<&str> = look.rows.iter().map(|row| row.group.as_str()).collect();

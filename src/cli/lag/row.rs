@@ -8,19 +8,20 @@
 //!   be those that are still there;
 //! - behind an open transaction a group that read all that it may read has `lag_stable` 0 and waits: whether there is
 //!   anything to read is not decided yet, so `lag_seconds` is absent, and not 0;
-//! - a partition that a member owns and that nobody has committed in yet has no lag.
+//! - a partition that a member owns and that nobody has committed in yet has no lag;
+//! - status, rate and time to go take more than one look: they are put in by [`History`](super::history::History).
 
 use std::cmp::Reverse;
 
 use serde::Serialize;
 
-use crate::engine::time::WallTime;
+use crate::engine::{self, time::WallTime};
 use crate::kafka::{LogEnds, Looked, Span, Tail, Unknown};
 use crate::runtime::log::TopicPartition;
 
 /// One line of the output. The names are the keys of the JSON, in this order.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Row {
+pub(in crate::cli) struct Row {
     pub group: String,
     pub topic: String,
     pub partition: u32,
@@ -37,14 +38,40 @@ pub(super) struct Row {
     pub status: Option<&'static str>,
     /// The group's.
     pub state: Option<String>,
+    /// Offsets a second that the group commits.
+    #[serde(skip)]
+    pub rate: Option<f64>,
+    #[serde(skip)]
+    pub eta: Option<Eta>,
+    #[serde(skip)]
+    pub reader: Reader,
     /// What a person should know of it.
     #[serde(skip)]
     pub note: Option<Note>,
 }
 
+/// When the group has caught up, if it and its log go on as they do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Eta {
+    In(engine::time::Span),
+    /// The log grows as fast as the group reads, or faster.
+    Never,
+}
+
+/// Who reads the partition for the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Reader {
+    /// A member that was given it.
+    Owner,
+    /// The group has no members, and once had.
+    Nobody,
+    /// No member was given it, and somebody may read it all the same.
+    Unknown,
+}
+
 /// Why a row is not an ordinary one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Note {
+pub(in crate::cli) enum Note {
     /// So many offsets behind the commit were deleted before they were read.
     Deleted(i64),
     /// The commit lies so far beyond the log's end.
@@ -58,7 +85,7 @@ pub(super) enum Note {
 }
 
 /// Class, age in milliseconds, offsets; group, topic and partition.
-type Order = (u8, Reverse<i64>, Reverse<Option<i64>>, (String, String, u32));
+pub(in crate::cli) type Order = (u8, Reverse<i64>, Reverse<Option<i64>>, (String, String, u32));
 
 /// What one look at a partition of a group has shown.
 pub(super) struct Seen<'s> {
@@ -76,16 +103,6 @@ pub(super) fn span(partition: &TopicPartition, committed: i64, ends: &LogEnds) -
         partition: partition.clone(),
         start: committed.max(ends.start),
         end: ends.stable,
-    }
-}
-
-/// By Burrow's words, as far as one look can tell: whether a group that is behind moves takes two.
-fn status(group: &Looked, lag: Option<i64>, records: Option<u64>) -> Option<&'static str> {
-    let nobody = group.members == Some(0) && !group.group.simple;
-    match (lag?, records) {
-        (0, _) | (_, Some(0)) => Some("OK"),
-        _ if nobody => Some("STOP"),
-        _ => None,
     }
 }
 
@@ -110,9 +127,22 @@ impl Seen<'_> {
             lag_stable,
             lag_records,
             lag_seconds: self.seconds(lag, lag_stable, lag_records),
-            status: status(self.group, lag, lag_records),
+            status: None,
             state: self.group.group.state.clone(),
+            rate: None,
+            eta: None,
+            reader: self.reader(),
             note: self.note(),
+        }
+    }
+
+    fn reader(&self) -> Reader {
+        if self.group.assigned.contains(self.partition) {
+            Reader::Owner
+        } else if self.group.members == Some(0) && !self.group.group.simple {
+            Reader::Nobody
+        } else {
+            Reader::Unknown
         }
     }
 
@@ -148,14 +178,21 @@ impl Seen<'_> {
 // === impl Row ===
 
 impl Row {
+    pub(in crate::cli) fn place(&self) -> TopicPartition {
+        TopicPartition {
+            topic: self.topic.clone(),
+            partition: self.partition,
+        }
+    }
+
     /// Whether the group has read all that there is for it.
-    pub(super) fn is_caught_up(&self) -> bool {
-        self.status == Some("OK")
+    pub(in crate::cli) fn is_caught_up(&self) -> bool {
+        self.lag == Some(0) || self.lag_records == Some(0)
     }
 
     /// Lost records first, then who is behind, by time and then by offsets, then what is not known; those that are well
     /// come last.
-    pub(super) fn order(&self) -> Order {
+    pub(in crate::cli) fn order(&self) -> Order {
         let class = match (&self.note, self.lag) {
             (Some(Note::Deleted(_)), _) => 0,
             _ if self.is_caught_up() => 3,
@@ -222,7 +259,7 @@ mod tests {
     fn a_group_behind_knows_offsets_records_and_age() {
         let row = row(&group(1), Some(4), &ends(0, 8, 10), tail(Some(3), Some(88_500_000)));
         assert_eq!((row.lag, row.lag_stable, row.lag_records), (Some(6), Some(4), Some(3)));
-        assert_eq!((row.lag_seconds, row.status), (Some(11.5), None));
+        assert_eq!((row.lag_seconds, row.is_caught_up()), (Some(11.5), false));
         assert_eq!(row.note, Some(Note::Open(2)));
     }
 
@@ -233,7 +270,7 @@ mod tests {
             (row.lag, row.lag_records, row.lag_seconds),
             (Some(1), Some(0), Some(0.0))
         );
-        assert_eq!((row.status, row.note), (Some("OK"), None));
+        assert_eq!((row.is_caught_up(), row.note), (true, None));
     }
 
     #[test]
@@ -261,12 +298,19 @@ mod tests {
     }
 
     #[test]
-    fn nobody_who_reads_is_a_stop_except_for_a_group_that_nobody_ever_joined() {
+    fn a_group_without_members_has_nobody_who_reads_except_where_nobody_ever_joined() {
         let behind = ends(0, 8, 8);
-        assert_eq!(row(&group(0), Some(4), &behind, None).status, Some("STOP"));
+        assert_eq!(row(&group(0), Some(4), &behind, None).reader, Reader::Nobody);
+        assert_eq!(row(&group(1), Some(4), &behind, None).reader, Reader::Unknown);
         let mut simple = group(0);
         simple.group.simple = true;
-        assert_eq!(row(&simple, Some(4), &behind, None).status, None);
+        assert_eq!(row(&simple, Some(4), &behind, None).reader, Reader::Unknown);
+        let mut owner = group(1);
+        owner.assigned.insert(TopicPartition {
+            topic: "t".to_owned(),
+            partition: 0,
+        });
+        assert_eq!(row(&owner, Some(4), &behind, None).reader, Reader::Owner);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::io::{self, Write};
 
 use ratatui::text::Span;
 
-use super::row::{Note, Row};
+use super::row::{Eta, Note, Row};
 
 /// The keys of JSON and the header of CSV.
 const KEYS: [&str; 11] = [
@@ -30,7 +30,7 @@ const KEYS: [&str; 11] = [
 ];
 
 /// Headers of the table, and whether the column is of numbers.
-const COLUMNS: [(&str, bool); 12] = [
+const COLUMNS: [(&str, bool); 14] = [
     ("GROUP", false),
     ("TOPIC", false),
     ("PARTITION", true),
@@ -40,6 +40,8 @@ const COLUMNS: [(&str, bool); 12] = [
     ("STABLE", true),
     ("RECORDS", true),
     ("BEHIND", true),
+    ("RATE", true),
+    ("ETA", true),
     ("STATUS", false),
     ("STATE", false),
     ("", false),
@@ -47,13 +49,13 @@ const COLUMNS: [(&str, bool); 12] = [
 
 /// The first `most` rows.
 pub(super) fn table(rows: &[Row], most: usize, out: &mut impl Write) -> io::Result<()> {
-    let shown: Vec<[String; 12]> = rows.iter().take(most).map(cells).collect();
+    let shown: Vec<[String; 14]> = rows.iter().take(most).map(cells).collect();
     let width = |column: usize| {
         let cells = shown.iter().map(|cells| wide(&cells[column]));
         cells.chain([COLUMNS[column].0.len()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..COLUMNS.len()).map(width).collect();
-    let mut print = |cells: [&str; 12]| {
+    let mut print = |cells: [&str; 14]| {
         let mut line = String::new();
         for ((cell, width), (_, number)) in cells.iter().zip(&widths).zip(COLUMNS) {
             let fill = " ".repeat(width.saturating_sub(wide(cell)));
@@ -75,7 +77,7 @@ pub(super) fn table(rows: &[Row], most: usize, out: &mut impl Write) -> io::Resu
     Ok(())
 }
 
-fn cells(row: &Row) -> [String; 12] {
+fn cells(row: &Row) -> [String; 14] {
     [
         name(&row.group),
         name(&row.topic),
@@ -85,7 +87,9 @@ fn cells(row: &Row) -> [String; 12] {
         known(row.lag),
         known(row.lag_stable),
         known(row.lag_records),
-        row.lag_seconds.map_or_else(|| "-".to_owned(), age),
+        known(row.lag_seconds.map(age)),
+        known(row.rate.map(rate)),
+        known(row.eta.map(eta)),
         known(row.status),
         known(row.state.as_deref()),
         row.note.as_ref().map(Note::to_string).unwrap_or_default(),
@@ -97,12 +101,12 @@ fn known(value: Option<impl ToString>) -> String {
 }
 
 /// Columns of a terminal.
-fn wide(text: &str) -> usize {
+pub(in crate::cli) fn wide(text: &str) -> usize {
     Span::raw(text).width()
 }
 
 /// A name as one word that no terminal obeys.
-pub(super) fn name(name: &str) -> String {
+pub(in crate::cli) fn name(name: &str) -> String {
     // Directions of writing and what has no width could make a name look like another.
     let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\\') || is_unseen(c);
     if !name.is_empty() && name != "-" && !name.chars().any(odd) {
@@ -124,8 +128,30 @@ fn is_unseen(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
+/// Offsets a second.
+pub(in crate::cli) fn rate(rate: f64) -> String {
+    match rate {
+        0.0 => "0/s".to_owned(),
+        ..0.1 => "<0.1/s".to_owned(),
+        ..9.95 => format!("{rate:.1}/s"),
+        _ => format!("{rate:.0}/s"),
+    }
+}
+
+/// Rounded up: nobody has caught up in no time.
+pub(in crate::cli) fn eta(eta: Eta) -> String {
+    match eta {
+        Eta::In(span) => match (span.as_micros() as f64 / 1e6).ceil() {
+            0.0 => "0".to_owned(),
+            seconds @ ..10.0 => format!("{seconds}s"),
+            seconds => age(seconds),
+        },
+        Eta::Never => "never".to_owned(),
+    }
+}
+
 /// The two largest units.
-fn age(seconds: f64) -> String {
+pub(in crate::cli) fn age(seconds: f64) -> String {
     if seconds < 10.0 {
         return match seconds {
             0.0 => "0".to_owned(),
@@ -205,7 +231,9 @@ fn field(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::row::Reader;
     use super::*;
+    use crate::engine::time::Span;
 
     fn row(group: &str) -> Row {
         Row {
@@ -220,6 +248,9 @@ mod tests {
             lag_seconds: None,
             status: None,
             state: Some("Stable".to_owned()),
+            rate: None,
+            eta: None,
+            reader: Reader::Unknown,
             note: None,
         }
     }
@@ -289,5 +320,21 @@ mod tests {
     fn ages_are_told_in_the_two_largest_units() {
         let ages = [0.0, 0.25, 9.96, 59.0, 61.0, 7_260.0, 200_000.0].map(age);
         assert_eq!(ages, ["0", "0.2s", "10.0s", "59s", "1m01s", "2h01m", "2d07h"]);
+    }
+
+    #[test]
+    fn rates_and_times_to_go_are_short_and_never_look_done() {
+        assert_eq!(
+            [0.0, 0.04, 2.5, 9.96, 12_345.6].map(rate),
+            ["0/s", "<0.1/s", "2.5/s", "10/s", "12346/s"]
+        );
+        let etas = [
+            Eta::In(Span::ZERO),
+            Eta::In(Span::millis(1)),
+            Eta::In(Span::seconds(75)),
+            Eta::Never,
+        ]
+        .map(eta);
+        assert_eq!(etas, ["0", "1s", "1m15s", "never"]);
     }
 }
