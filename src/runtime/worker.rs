@@ -78,6 +78,8 @@ const POLL_BATCH: usize = 2_000;
 const COUNTS_EVERY: Span = Span::seconds(5);
 const ENDS_EVERY: Span = Span::seconds(1);
 const HOLD_FOR: Span = Span::seconds(5);
+/// What a task has to say to the operator is said again after so long.
+const SAY_AGAIN: Span = Span::seconds(300);
 /// Between two tries of a transaction that failed.
 pub(super) const RETRY_AFTER: Span = Span::millis(100);
 
@@ -105,6 +107,8 @@ pub struct Worker {
     pub(super) step: u64,
     pub(super) troubled_until: WallTime,
     pub(super) waiting: Waiting,
+    /// When the notes of a task were told last.
+    said: BTreeMap<TopicPartition, WallTime>,
 }
 
 impl Worker {
@@ -137,6 +141,7 @@ impl Worker {
             step: 0,
             troubled_until: WallTime(0),
             waiting: Waiting::default(),
+            said: BTreeMap::new(),
         })
     }
 
@@ -391,8 +396,11 @@ impl Worker {
         }
     }
 
-    /// Tells the stats what there is to see.
-    pub(super) fn publish(&self, _now: WallTime) {
+    /// Tells the stats what there is to see, and the operator what a task has to say.
+    pub(super) fn publish(&mut self, now: WallTime) {
+        let said = &mut self.said;
+        said.retain(|_, at| now < at.ahead(SAY_AGAIN));
+        let name = &self.options.name;
         let tasks = self.owned.iter().map(|owned| {
             let phase = match owned.phase {
                 Phase::Opening => "opening",
@@ -403,6 +411,12 @@ impl Worker {
                 Phase::Held { .. } => "held",
             };
             let mut view = owned.task.as_ref().map(|task| task.view()).unwrap_or_default();
+            if !view.notes.is_empty() && !said.contains_key(&owned.partition) {
+                said.insert(owned.partition.clone(), now);
+                for note in &view.notes {
+                    tracing::warn!(worker = name, "{note}");
+                }
+            }
             if let Phase::Held { reason, .. } = &owned.phase {
                 view.notes.push(reason.clone());
             }

@@ -143,6 +143,8 @@ struct RowRecord {
     /// What waits for the index.
     #[prost(message, repeated, tag = "10")]
     waiting: Vec<CoveredRecord>,
+    #[prost(bool, tag = "11")]
+    is_anew: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -234,6 +236,7 @@ pub fn write_row(row: &Row) -> Vec<u8> {
         at: row.last.at.0,
         topic_id: known(row.last.topic_id),
         is_new: row.last.is_new,
+        is_anew: row.is_anew,
         alive: row.shown.alive.into(),
         states: row.states.0.into(),
         commits: row.commits.iter().map(CommitRecord::of).collect(),
@@ -267,13 +270,11 @@ pub fn read_row(bytes: &[u8], apart: Span) -> Result<Row, CodecError> {
     let commits = Commits::restored(Commits::TEN, apart, entries, WallTime(record.newest));
     let waiting = Waiting(record.waiting.iter().map(CoveredRecord::covered).collect());
     let shown = Shown::restored(low_byte(record.alive));
-    Ok(Row::restored(
-        last,
-        waiting,
-        commits,
-        shown,
-        States(low_byte(record.states)),
-    ))
+    let row = Row::restored(last, waiting, commits, shown, States(low_byte(record.states)));
+    Ok(Row {
+        is_anew: record.is_anew,
+        ..row
+    })
 }
 
 pub fn write_consumed(consumed: &Consumed) -> Vec<u8> {

@@ -280,7 +280,7 @@ fn consumed_key(group: &str, topic: &str) -> Vec<u8> {
 impl Known {
     fn nothing(position: Position) -> Self {
         let mut values = [None; VALUES];
-        values[4] = Some(position.offset);
+        values[4] = Some(position.offset).filter(|offset| *offset >= 0);
         Self { values, status: None }
     }
 

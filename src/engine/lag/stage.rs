@@ -41,6 +41,9 @@ pub const TAIL: i64 = 1_000;
 /// Tails that one task wants read in one survey; the others have their turn later.
 const TAILS_AT_ONCE: usize = 200;
 
+/// After so long a task that cannot read its partition to the end is not asked for more often than others.
+const HURRY: Span = Span::seconds(30);
+
 /// Answers about the own partition that are kept while it is not read.
 const MARKS: usize = 64;
 
@@ -353,6 +356,10 @@ impl LagTask {
             }
             Key::Raw(key) => {
                 if let Ok(record::Record::Group { kind, group, of, value }) = record::Record::read(Some(key), value) {
+                    if !self.options.lag.groups.has(group) {
+                        self.raw.insert(key.to_vec(), None);
+                        return Ok(());
+                    }
                     let known = self.groups.record(kind, group, of, value);
                     known.map_err(|error| corrupt(&error.to_string()))?;
                 }
@@ -547,7 +554,8 @@ impl Task for LagTask {
     }
 
     fn is_behind(&self) -> bool {
-        self.fresh_at.is_none()
+        let since = self.since.map_or(Span::ZERO, |since| self.now.since(since));
+        self.fresh_at.is_none() && since < HURRY
     }
 
     fn seal(&mut self) -> Option<Output> {

@@ -70,6 +70,8 @@ pub struct Row {
     pub commits: Commits,
     pub shown: Shown,
     pub states: States,
+    /// The next commit is a first one: what lies between was not read.
+    pub is_anew: bool,
     /// The changelog does not have this yet.
     pub is_dirty: bool,
     /// The changelog has something of it.
@@ -215,6 +217,7 @@ impl Table {
             commits: Commits::new(Commits::TEN, apart),
             shown,
             states,
+            is_anew: false,
             is_dirty: true,
             is_kept,
         })
@@ -370,7 +373,8 @@ impl Table {
     pub fn begin_anew(&mut self) {
         let topics = self.groups.values_mut().flat_map(|group| group.topics.values_mut());
         for row in topics.flat_map(|topic| topic.partitions.values_mut()) {
-            row.last.offset = Row::NOWHERE;
+            row.is_anew = true;
+            row.is_dirty = true;
         }
     }
 }
@@ -378,9 +382,6 @@ impl Table {
 // === impl Row ===
 
 impl Row {
-    /// Beyond every offset: no commit is an advance from here.
-    const NOWHERE: i64 = i64::MAX;
-
     /// A row as it was; the ring is filled oldest first.
     pub fn restored(last: Position, waiting: Waiting, commits: Commits, shown: Shown, states: States) -> Self {
         Self {
@@ -390,6 +391,7 @@ impl Row {
             commits,
             shown,
             states,
+            is_anew: false,
             is_dirty: false,
             is_kept: true,
         }
@@ -409,10 +411,13 @@ impl Row {
             // The next survey would not see that it went back.
             self.commits.push(self.last.commit(None, None));
         }
-        let from = if is_first { Self::NOWHERE } else { self.last.offset };
+        let advance = match is_first || std::mem::take(&mut self.is_anew) {
+            true => 0,
+            false => position.offset.saturating_sub(self.last.offset).max(0),
+        };
         self.last = position;
         self.is_dirty = true;
-        position.offset.saturating_sub(from).max(0)
+        advance
     }
 
     /// What was committed when this survey began; `None` where nothing was.

@@ -872,6 +872,12 @@ fn a_reset_that_was_accepted_counts_nothing_that_lies_between() {
     }
     world.task.accept(Input::Restored).unwrap();
     world.written = 0;
+    // What was known is still shown, also after a crash.
+    world.round();
+    world.crash();
+    world.round();
+    assert_eq!(world.value(&of_g("kafka_consumer_offset")), Some(100.0));
+    assert_eq!(world.value(&of_g("kafka_consumer_lag")), Some(900.0));
     world.commit("g", "t", 0, 900);
     world.commit("g", "t", 0, 903);
     world.round();
