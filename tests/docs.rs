@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 const COMMANDS: &[&str] = &[
-    "run", "check", "test", "schema", "demo", "audit", "decode", "lag", "health", "version",
+    "run", "check", "test", "schema", "demo", "audit", "decode", "lag", "top", "health", "version",
 ];
 
 fn help_of(arguments: &[&str]) -> String {

@@ -1,4 +1,4 @@
-//! `streamgauge lag` on a real Kafka 4.3.
+//! `streamgauge lag` on a real Kafka 4.3, and what `top` says without a terminal.
 //!
 //! Promise: on a quiet cluster every number is that of Kafka's own tool; what the tool gets wrong (records of transactions)
 //! or does not tell (age, records) is right too, and what cannot be known is absent.
@@ -340,6 +340,44 @@ fn what_transactions_leave_in_the_log_is_told_apart() {
     drop((open, pending));
 }
 
+#[test]
+fn a_log_that_grows_does_not_look_like_an_open_transaction() {
+    let _turn = my_turn();
+    let kafka = kafka();
+    for partition in 0..PARTITIONS {
+        kafka.reset("behind", TOPIC, partition, 0);
+    }
+    std::thread::scope(|scope| {
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let kafka = &kafka;
+        scope.spawn(move || {
+            let writer = kafka.writer();
+            let mut number = 0;
+            while stopped.recv_timeout(Duration::from_millis(1)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                for partition in 0..PARTITIONS {
+                    number += 1;
+                    writer.write(&Write {
+                        topic: TOPIC.to_owned(),
+                        partition,
+                        value: Some(format!("order {number}").into_bytes()),
+                        ..Write::default()
+                    });
+                }
+            }
+            writer.flush();
+        });
+        let mut ends = BTreeSet::new();
+        for _ in 0..20 {
+            for row in json(kafka, &[]) {
+                assert_eq!(row["lag_stable"], row["lag"], "{row}");
+                ends.insert(row["log_end"].as_i64());
+            }
+        }
+        assert!(ends.len() > 10, "the log has grown meanwhile: {ends:?}");
+        drop(stop);
+    });
+}
+
 /// A group that is kept in partition 24 of the 50 of `__consumer_offsets`.
 const OF_GONE: &str = "foo";
 
@@ -604,6 +642,16 @@ fn a_cluster_that_is_not_there_ends_with_five() {
     let output = lag_of("127.0.0.1:1", &[]);
     assert_eq!(output.status.code(), Some(5), "{}", said(&output));
     assert!(said(&output).contains("--bootstrap"), "{}", said(&output));
+}
+
+#[test]
+fn top_without_a_terminal_says_what_to_use_instead() {
+    let mut top = Command::new(env!("CARGO_BIN_EXE_streamgauge"));
+    let output = top.args(["top", "--bootstrap", "127.0.0.1:1"]).output();
+    let output = output.expect("the binary starts");
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("lag --watch"), "{}", said(&output));
+    assert!(output.stdout.is_empty(), "nothing is drawn");
 }
 
 #[test]

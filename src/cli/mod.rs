@@ -18,6 +18,7 @@ mod rights;
 mod run;
 pub mod schema;
 pub mod test;
+mod top;
 pub mod workers;
 
 use clap::{Parser, Subcommand};
@@ -73,6 +74,8 @@ enum Command {
     Decode(decode::DecodeArgs),
     /// Show the lag of consumer groups, worst first: no configuration, and nothing is joined
     Lag(lag::LagArgs),
+    /// The same live in the terminal, with what each lag has been over the last minutes
+    Top(top::TopArgs),
     /// Ask a running instance whether it is ready
     Health(health::HealthArgs),
     /// Print the version and what is built in
@@ -91,6 +94,7 @@ pub fn main() -> std::process::ExitCode {
         Command::Audit(args) => audit::run(&args),
         Command::Decode(args) => decode::run(&args),
         Command::Lag(args) => lag::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Version => version(),
     };

@@ -1,12 +1,15 @@
 //! Where partitions begin and end, for many of them at once: log start, last stable offset and high watermark.
 //!
-//! Rule: three requests to each leader, all under way together, whatever the number of partitions. What was asked is the
-//! moment of the question, so who compares ends with commits reads the commits first: a lag is then never negative.
+//! Rule: three requests to each leader, whatever the number of partitions: log start and high watermark together, then the
+//! last stable offset. What was asked is the moment of the question, so who compares ends with commits reads the commits
+//! first: a lag is then never negative.
 //!
 //! Edges:
+//! - were all three asked at once, a log that grows would seem to end in an open transaction: only a last stable offset that
+//!   is below a high watermark of an earlier moment shows one;
 //! - a partition that is gone, that may not be described, or whose leader is silent has its own [`Unknown`], and spoils
 //!   nothing for the others;
-//! - a last stable offset that was answered later than the high watermark can be beyond it, and is cut to it;
+//! - a last stable offset is mostly beyond the high watermark, which is older, and is cut to it;
 //! - librdkafka merges answers by looking each partition up in a list, so a call has at most [`CHUNK`] of them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,12 +67,11 @@ pub struct EndSampler {
     client: Arc<BaseConsumer<Quiet>>,
 }
 
-/// The three questions, in the order of [`LogEnds`].
-const QUESTIONS: [(Offset, Isolation); 3] = [
-    (Offset::Beginning, Isolation::Uncommitted),
-    (Offset::End, Isolation::Committed),
-    (Offset::End, Isolation::Uncommitted),
-];
+type Asked = (Offset, Isolation);
+
+const START: Asked = (Offset::Beginning, Isolation::Uncommitted);
+const STABLE: Asked = (Offset::End, Isolation::Committed);
+const END: Asked = (Offset::End, Isolation::Uncommitted);
 
 type Told = Result<i64, Unknown>;
 
@@ -85,21 +87,29 @@ impl EndSampler {
         serve(&self.client);
         let sampled_at = wall_time();
         let all: Vec<&TopicPartition> = partitions.iter().collect();
-        let chunks: Vec<&[&TopicPartition]> = all.chunks(CHUNK).collect();
-        let told = self.ask(&chunks);
+        let [starts, ends] = self.ask(&all, [START, END]);
+        let is_led = |partition: &&TopicPartition| matches!(ends.get(*partition), Some(Ok(_)));
+        let led: Vec<&TopicPartition> = all.iter().copied().filter(is_led).collect();
+        let [stable] = self.ask(&led, [STABLE]);
         all.into_iter()
             .map(|partition| {
-                let told = |question: usize| told[question].get(partition).cloned();
-                let silent = || Err(Unknown::Silent("no answer from its leader".to_owned()));
-                let told = |question| told(question).unwrap_or_else(silent);
-                (partition.clone(), ends_of(told(0), told(1), told(2), sampled_at))
+                let told = |told: &BTreeMap<TopicPartition, Told>| {
+                    let silent = || Err(Unknown::Silent("no answer from its leader".to_owned()));
+                    told.get(partition).cloned().unwrap_or_else(silent)
+                };
+                let known = ends_of(told(&starts), told(&ends), told(&stable), sampled_at);
+                (partition.clone(), known)
             })
             .collect()
     }
 
-    /// What was told of each question; who is missing got no answer.
-    fn ask(&self, chunks: &[&[&TopicPartition]]) -> [BTreeMap<TopicPartition, Told>; 3] {
-        let mut told: [BTreeMap<TopicPartition, Told>; 3] = Default::default();
+    /// What was told of each question, all of which are under way together; who is missing got no answer.
+    fn ask<const N: usize>(
+        &self,
+        partitions: &[&TopicPartition],
+        questions: [Asked; N],
+    ) -> [BTreeMap<TopicPartition, Told>; N] {
+        let mut told = [const { BTreeMap::new() }; N];
         let inquiry = match Inquiry::new(self.client.client()) {
             Ok(inquiry) => inquiry,
             Err(code) => {
@@ -107,12 +117,12 @@ impl EndSampler {
                 return told;
             }
         };
+        let chunks: Vec<&[&TopicPartition]> = partitions.chunks(CHUNK).collect();
         let mut open = 0;
         for (at, chunk) in chunks.iter().enumerate() {
-            for (which, (offset, isolation)) in QUESTIONS.into_iter().enumerate() {
+            for (which, (offset, isolation)) in questions.into_iter().enumerate() {
                 let partitions = list(chunk.iter().map(|partition| (*partition, offset)));
-                let number = at * QUESTIONS.len() + which;
-                match inquiry.ask(number, Question::Ends(&partitions, isolation), CALL) {
+                match inquiry.ask(at * N + which, Question::Ends(&partitions, isolation), CALL) {
                     Ok(()) => open += 1,
                     Err(code) => tracing::debug!(%code, "log ends cannot be asked for"),
                 }
@@ -124,8 +134,8 @@ impl EndSampler {
                 break;
             };
             open -= 1;
-            let chunk = chunks.get(number / QUESTIONS.len()).copied().unwrap_or_default();
-            let told = &mut told[number % QUESTIONS.len()];
+            let chunk = chunks.get(number / N).copied().unwrap_or_default();
+            let told = &mut told[number % N];
             match answer {
                 Ok(Answer::Offsets(entries)) => told.extend(entries.into_iter().map(told_by)),
                 Ok(_) => {}
@@ -185,8 +195,8 @@ fn unknown(code: Code, topic: &str) -> Unknown {
     }
 }
 
-fn ends_of(start: Told, stable: Told, end: Told, sampled_at: WallTime) -> Result<LogEnds, Unknown> {
-    let (start, stable, end) = (start?, stable?, end?);
+fn ends_of(start: Told, end: Told, stable: Told, sampled_at: WallTime) -> Result<LogEnds, Unknown> {
+    let (start, end, stable) = (start?, end?, stable?);
     Ok(LogEnds {
         start,
         stable: stable.min(end),
@@ -203,15 +213,15 @@ mod tests {
 
     #[test]
     fn a_last_stable_offset_is_never_beyond_the_end() {
-        let ends = ends_of(Ok(2), Ok(12), Ok(10), NOW).unwrap();
+        let ends = ends_of(Ok(2), Ok(10), Ok(12), NOW).unwrap();
         assert_eq!((ends.start, ends.stable, ends.end), (2, 10, 10));
     }
 
     #[test]
     fn one_answer_that_is_missing_makes_the_ends_unknown() {
         let silent = Unknown::Silent("x".to_owned());
-        assert_eq!(ends_of(Ok(2), Err(silent.clone()), Ok(10), NOW), Err(silent));
-        assert_eq!(ends_of(Err(Unknown::Gone), Ok(1), Ok(10), NOW), Err(Unknown::Gone));
+        assert_eq!(ends_of(Ok(2), Ok(10), Err(silent.clone()), NOW), Err(silent));
+        assert_eq!(ends_of(Err(Unknown::Gone), Ok(10), Ok(1), NOW), Err(Unknown::Gone));
     }
 
     #[test]

@@ -171,8 +171,10 @@ pub(in crate::cli) fn age(seconds: f64) -> String {
 impl std::fmt::Display for Note {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Note::Deleted(1) => f.write_str("1 offset was deleted before it was read"),
             Note::Deleted(offsets) => write!(f, "{offsets} offsets were deleted before they were read"),
             Note::Beyond(offsets) => write!(f, "the commit lies {offsets} beyond the log's end"),
+            Note::Open(1) => f.write_str("1 offset waits for an open transaction"),
             Note::Open(offsets) => write!(f, "{offsets} offsets wait for an open transaction"),
             Note::Gone => f.write_str("the topic or partition is gone"),
             Note::Silent => f.write_str("no answer from the partition's leader"),
