@@ -270,11 +270,9 @@ pub fn read_row(bytes: &[u8], apart: Span) -> Result<Row, CodecError> {
     let commits = Commits::restored(Commits::TEN, apart, entries, WallTime(record.newest));
     let waiting = Waiting(record.waiting.iter().map(CoveredRecord::covered).collect());
     let shown = Shown::restored(low_byte(record.alive));
-    let row = Row::restored(last, waiting, commits, shown, States(low_byte(record.states)));
-    Ok(Row {
-        is_anew: record.is_anew,
-        ..row
-    })
+    let mut row = Row::restored(last, waiting, commits, shown, States(low_byte(record.states)));
+    row.is_anew = record.is_anew;
+    Ok(row)
 }
 
 pub fn write_consumed(consumed: &Consumed) -> Vec<u8> {
