@@ -46,7 +46,6 @@ fn plan() -> Plan {
     };
     Plan {
         pipelines: vec!["support".into()],
-        lag: None,
         metrics: vec![Metric {
             name: "responses_unanswered_total".into(),
             pipeline: 0,
