@@ -801,6 +801,10 @@ fn records_that_cannot_be_read_are_dead_letters_and_unknown_ones_are_counted() {
     kafka.create_topic(TOPIC, PARTITIONS, &[]);
     fill(&kafka, 20);
     groups::commit_by_hand(&kafka, "plain", 0, 11, "");
+    let mut system = System::of(kafka, "{ every: 1s }\n");
+    let mut instance = system.application.start("one");
+    // Behind its own start the coordinator does not read them: it could not.
+    eventually("it is ready", SOON, || instance.is_ready());
     let (key, value) = commit_record("cut");
     let half = value.as_ref().map(|value| value[..9].to_vec());
     let of_a_newer_broker = [99_i16.to_be_bytes().as_slice(), b"whatever"].concat();
@@ -810,9 +814,7 @@ fn records_that_cannot_be_read_are_dead_letters_and_unknown_ones_are_counted() {
         (of_a_newer_broker, Some(b"y".to_vec())),
         commit_record("fine"),
     ];
-    write_offsets(&kafka, broken.into_iter());
-    let mut system = System::of(kafka, "{ every: 1s }\n");
-    let mut instance = system.application.start("one");
+    write_offsets(&system.kafka, broken.into_iter());
     eventually("the others have lag", SOON, || {
         let lags = system.values("kafka_consumer_lag");
         let of = |group: &str| lags.get(&(group.to_owned(), TOPIC.to_owned(), 0)).copied();
