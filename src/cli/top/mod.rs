@@ -10,6 +10,7 @@
 
 mod board;
 mod screen;
+mod table;
 mod trail;
 
 use std::io::{self, IsTerminal};
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use ratatui::style::Color;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::cluster::ClusterArgs;
@@ -29,6 +31,13 @@ use super::{Exit, complain};
 use crate::kafka::{ConnectError, Connection};
 use crate::runtime::log::LogError;
 use board::{Board, Next};
+
+/// Colours of states.
+const GOOD: Color = Color::Green;
+const WARNS: Color = Color::Yellow;
+const BAD: Color = Color::Red;
+const BACK: Color = Color::Magenta;
+const QUIET: Color = Color::DarkGray;
 
 /// The longest wait for a key before looks and signals are seen to.
 const TICK: Duration = Duration::from_millis(100);
