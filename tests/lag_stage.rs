@@ -20,6 +20,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
+use streamgauge::engine::lag::coordinator::partition_of;
+
 use common::collector::Collector;
 use common::instance::{Application, Instance};
 use common::kafka::{Kafka, Write};
@@ -760,7 +762,7 @@ fn on_a_tapped_topic_lag_in_time_is_right_to_a_second_whatever_the_traffic_and_c
 }
 
 /// Writes into the brokers' own topic, as only this client may.
-fn write_offsets(kafka: &Kafka, records: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>) {
+fn write_offsets(kafka: &Kafka, to: Option<i32>, records: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>) {
     let producer: BaseProducer = kafka
         .client()
         .set("client.id", "__admin_client")
@@ -770,6 +772,7 @@ fn write_offsets(kafka: &Kafka, records: impl Iterator<Item = (Vec<u8>, Option<V
     for (key, value) in records {
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to("__consumer_offsets").key(&key);
         record.payload = value.as_deref();
+        record.partition = to;
         while let Err((_, back)) = producer.send(record) {
             producer.poll(Duration::from_millis(50));
             record = back;
@@ -797,13 +800,24 @@ fn commit_record(group: &str) -> (Vec<u8>, Option<Vec<u8>>) {
 #[test]
 fn records_that_cannot_be_read_are_dead_letters_and_unknown_ones_are_counted() {
     let _turn = my_turn();
-    let kafka = Kafka::start_with(&[("offsets.topic.num.partitions", "2")]);
+    let kafka = Kafka::start_with(&[("offsets.topic.num.partitions", "8")]);
     kafka.create_topic(TOPIC, PARTITIONS, &[]);
     fill(&kafka, 20);
     groups::commit_by_hand(&kafka, "plain", 0, 11, "");
     let mut system = System::of(kafka, "{ every: 1s }\n");
     let mut instance = system.application.start("one");
-    // Behind its own start the coordinator does not read them: it could not.
+    // Where a group of this test is, its coordinator would break on them as a broker does.
+    let partition = |group| partition_of(group, std::num::NonZeroU32::new(8).expect("some"));
+    let used = [
+        "plain",
+        "watcher",
+        "watcher-lag",
+        "watcher-gauge",
+        "watcher-otlp-metrics",
+    ]
+    .map(partition);
+    let unused = (0..8).find(|partition| !used.contains(partition)).expect("one is free");
+    let unused = i32::try_from(unused).expect("small");
     eventually("it is ready", SOON, || instance.is_ready());
     let (key, value) = commit_record("cut");
     let half = value.as_ref().map(|value| value[..9].to_vec());
@@ -814,7 +828,7 @@ fn records_that_cannot_be_read_are_dead_letters_and_unknown_ones_are_counted() {
         (of_a_newer_broker, Some(b"y".to_vec())),
         commit_record("fine"),
     ];
-    write_offsets(&system.kafka, broken.into_iter());
+    write_offsets(&system.kafka, Some(unused), broken.into_iter());
     eventually("the others have lag", SOON, || {
         let lags = system.values("kafka_consumer_lag");
         let of = |group: &str| lags.get(&(group.to_owned(), TOPIC.to_owned(), 0)).copied();
