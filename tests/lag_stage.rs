@@ -872,6 +872,7 @@ fn of_a_hundred_thousand_groups_as_many_are_kept_as_may_be_and_the_rest_is_said(
     groups::commit_by_hand(&kafka, "first", 0, 11, "");
     write_offsets(
         &kafka,
+        None,
         (0..GROUPS).map(|number| commit_record(&format!("group-{number:06}"))),
     );
     let mut system = System::of(kafka, "{ every: 1s, groups: \"!watcher*\", max_series: 500 }\n");
