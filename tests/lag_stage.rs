@@ -26,6 +26,7 @@ use common::collector::Collector;
 use common::instance::{Application, Instance};
 use common::kafka::{Kafka, Write};
 use common::points::{Attributes, Points, Value};
+use common::prometheus::Prometheus;
 use common::{eventually, folder, my_turn, now_micros};
 
 const TOPIC: &str = "orders";
@@ -888,5 +889,65 @@ fn of_a_hundred_thousand_groups_as_many_are_kept_as_may_be_and_the_rest_is_said(
     });
     let said = instance.process().output();
     assert!(said.contains("beyond max_series (500)"), "{said}");
+    instance.stop();
+}
+
+#[test]
+fn prometheus_has_the_metrics_under_their_very_names() {
+    let _turn = my_turn();
+    let kafka = Kafka::start_with(&[("offsets.topic.num.partitions", "4")]);
+    kafka.create_topic(TOPIC, PARTITIONS, &[]);
+    fill(&kafka, 20);
+    groups::commit_by_hand(&kafka, "reader", 0, 5, "");
+    let mut system = System::of(kafka, TAPPED);
+    let folder = folder();
+    let prometheus = Prometheus::start(folder.path());
+    system.application.otlp.clear();
+    system.application.environment = vec![
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", prometheus.endpoint()),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/protobuf".to_owned()),
+    ];
+    let mut instance = system.application.start("one");
+    groups::commit_by_hand(&system.kafka, "reader", 0, 11, "");
+    let names: BTreeSet<String> = [
+        "lag",
+        "lag_stable",
+        "lag_records",
+        "lag_seconds",
+        "offset",
+        "status",
+        "messages_total",
+        "bytes_total",
+        "latency_seconds_bucket",
+        "latency_seconds_sum",
+        "latency_seconds_count",
+        "group_members",
+        "group_state",
+    ]
+    .map(|name| format!("kafka_consumer_{name}"))
+    .into();
+    eventually("all names and no others", SOON, || {
+        let found = prometheus.names()?;
+        let found: BTreeSet<String> = found.into_iter().filter(|name| name.starts_with("kafka_")).collect();
+        match found == names {
+            true => Ok(()),
+            false => Err(format!("{found:?}")),
+        }
+    });
+    eventually("lag, consumption and status", SOON, || {
+        let value = |query: &str| {
+            prometheus
+                .query(query)
+                .map(|found| found.into_values().collect::<Vec<f64>>())
+        };
+        let lag = value("kafka_consumer_lag{topic=\"orders\",partition=\"0\",consumer_group=\"reader\"}")?;
+        let consumed =
+            value("kafka_consumer_messages_total{topic=\"orders\",consumer_group=\"reader\",status=\"success\"}")?;
+        let stuck = value("count(kafka_consumer_status{consumer_group=\"reader\"} == 1)")?;
+        match (lag.as_slice(), consumed.as_slice(), stuck.as_slice()) {
+            ([9.0], [6.0], [1.0]) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
     instance.stop();
 }

@@ -138,7 +138,7 @@ impl Application {
     pub fn tap_worker(&self, number: u32) -> WorkerSetup {
         let (plan, partitions) = (Arc::clone(&self.plan), self.shuffle_partitions);
         let mut worker = self.options(Stage::Tap, number);
-        worker.topics.index = self.plan.lag.is_some().then(|| (self.index(), INDEX_PARTITIONS));
+        worker.topics.index = self.plan.indexes().then(|| (self.index(), INDEX_PARTITIONS));
         WorkerSetup {
             client: self.client(Stage::Tap, number),
             options: WorkerOptions {
@@ -223,7 +223,7 @@ impl Application {
             options: WorkerOptions {
                 inputs: vec![OFFSETS_TOPIC.to_owned()],
                 survey_every: Some(every),
-                index: (!self.plan.topics.is_empty()).then(|| self.index()),
+                index: self.plan.indexes().then(|| self.index()),
                 // Each survey is sealed at once. Commits of its own are input like others: it is not to feed itself faster.
                 seal_every: Span::micros(every.as_micros().saturating_mul(2)),
                 topic_ids: true,
@@ -295,6 +295,7 @@ impl Application {
         let mut watched = Vec::new();
         for stage in stages {
             let topics = match stage {
+                Stage::Tap | Stage::Gauge if !self.plan.taps() => continue,
                 Stage::Tap => self.input_topics(),
                 Stage::Correlate if self.plan.correlates() => vec![self.correlate_repartition()],
                 Stage::Correlate => continue,
@@ -408,21 +409,25 @@ pub fn internal_topics(
         retention_hours,
         holds,
     };
-    let mut topics = vec![
-        topic(
+    let mut topics = Vec::new();
+    // Lag alone taps nothing.
+    if plan.taps() {
+        topics.push(topic(
             GAUGE_REPARTITION,
             shuffle_partitions,
             false,
             None,
             "partial aggregates on their way to the series' owner",
-        ),
-        topic(
+        ));
+        topics.push(topic(
             GAUGE_CHANGELOG,
             shuffle_partitions,
             true,
             None,
             "the state of the series",
-        ),
+        ));
+    }
+    topics.extend([
         topic(OUTBOX, shuffle_partitions, false, Some(24), "frozen export requests"),
         topic(
             DEAD_LETTERS,
@@ -431,7 +436,7 @@ pub fn internal_topics(
             Some(7 * 24),
             "records that no metric could take",
         ),
-    ];
+    ]);
     if plan.correlates() {
         topics.push(topic(
             CORRELATE_REPARTITION,
@@ -461,7 +466,7 @@ pub fn internal_topics(
         let holds = "frozen spans";
         topics.push(topic(TRACES_OUTBOX, shuffle_partitions, false, Some(24), holds));
     }
-    if let Some(lag) = &plan.lag {
+    if let Some(lag) = plan.lag.as_ref().filter(|_| plan.indexes()) {
         let holds = "when records of input topics were appended";
         topics.push(topic(INDEX, INDEX_PARTITIONS, false, Some(hours(lag.horizon)), holds));
     }

@@ -15,10 +15,12 @@ use std::process::ExitCode;
 
 use super::cluster::{ApplicationArgs, ClusterArgs};
 use super::{Exit, application, complain, rights};
-use crate::engine::lag::OFFSETS_TOPIC;
+use crate::engine::lag::status::Rules;
+use crate::engine::lag::{OFFSETS_TOPIC, metric_names};
 use crate::engine::plan::ValueFrom;
 use crate::engine::plan::{
-    Kind, LabelFrom, Metric, MetricIx, Operator, Plan, Recipe, Respond, SourcePlan, TimeFormat, TimeFrom, TopicPlan,
+    Kind, LabelFrom, Lag, Metric, MetricIx, Operator, Plan, Recipe, Respond, SourcePlan, TimeFormat, TimeFrom,
+    TopicPlan,
 };
 use crate::engine::tap::expr::Expr;
 use crate::engine::task::PartitionCounts;
@@ -193,6 +195,11 @@ impl Report<'_> {
             counted(metrics, "metric"),
             counted(topics, "topic")
         );
+        let head = match self.plan().lag {
+            Some(_) if topics == 0 => format!("{}: lag of consumer groups\n", names.join(", ")),
+            Some(_) => format!("{}, and lag of consumer groups\n", head.trim_end()),
+            None => head,
+        };
         self.out.push_str(&head);
     }
 
@@ -222,7 +229,10 @@ impl Report<'_> {
             exports.push_str(&format!(" and of {application}-otlp-traces"));
         }
         self.out.push_str("\nstages\n");
-        self.line(2, "tap", &format!("{taps}, group {application}"));
+        let has_topics = self.plan().taps();
+        if has_topics {
+            self.line(2, "tap", &format!("{taps}, group {application}"));
+        }
         if self.plan().correlates() {
             self.line(2, "correlate", &correlates);
         }
@@ -230,11 +240,16 @@ impl Report<'_> {
             let lag = format!("one task a partition of {OFFSETS_TOPIC}, group {application}-lag");
             self.line(2, "lag", &lag);
         }
-        self.line(2, "gauge", &format!("{gauges}, group {application}-gauge"));
+        if has_topics {
+            self.line(2, "gauge", &format!("{gauges}, group {application}-gauge"));
+        }
         self.line(2, "export", &exports);
     }
 
     fn input_topics(&mut self) {
+        if !self.plan().taps() {
+            return;
+        }
         self.out.push_str("\ninput topics\n");
         for topic in &self.checked.plan.topics {
             let partitions = match self.counts.map(|counts| counts.get(&topic.topic)) {
@@ -353,6 +368,32 @@ impl Report<'_> {
             if !joins.is_empty() && !metric.labels.is_empty() {
                 self.line(4, "labels", &self.mask(&metric.labels.join(", ")));
             }
+        }
+        if let Some(lag) = checked.plan.lag.as_ref().filter(|lag| lag.pipeline == pipeline) {
+            self.lag(lag);
+        }
+    }
+
+    /// What is asked of lag, and the metrics that come of it.
+    fn lag(&mut self, lag: &Lag) {
+        let rules = match lag.status {
+            Rules::Corrected => "corrected rules",
+            Rules::Burrow { .. } => "Burrow's rules",
+        };
+        let _ = writeln!(self.out, "  lag of consumer groups");
+        self.line(4, "groups", &self.mask(&lag.groups.to_string()));
+        self.line(4, "topics", &self.mask(&lag.topics.to_string()));
+        self.line(4, "every", &format!("{}, status by {rules}", spell_duration(lag.every)));
+        let most = format!(
+            "{} partitions of groups in each partition of {OFFSETS_TOPIC}",
+            lag.max_series
+        );
+        self.line(4, "at most", &most);
+        // Bytes and ages come from tapped records alone.
+        let tapped = ["kafka_consumer_bytes_total", "kafka_consumer_latency_seconds"];
+        let has_topics = self.plan().taps();
+        for name in metric_names().filter(|name| has_topics || !tapped.contains(name)) {
+            let _ = writeln!(self.out, "    {name}");
         }
     }
 

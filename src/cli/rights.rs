@@ -19,7 +19,10 @@ use crate::kafka::{self, ConnectError, Connection, Missing, Operation, TopicInfo
 
 /// All stages that these pipelines need.
 fn stages_of(plan: &Plan) -> Vec<Stage> {
-    let mut stages = vec![Stage::Tap, Stage::Gauge, Stage::Export];
+    let mut stages = vec![Stage::Export];
+    if plan.taps() {
+        stages.extend([Stage::Tap, Stage::Gauge]);
+    }
     if plan.correlates() {
         stages.push(Stage::Correlate);
     }
@@ -54,9 +57,13 @@ fn needs(application_id: &str, plan: &Plan, stages: &[Stage]) -> Vec<TopicNeed> 
         }));
     }
     let partials: &[(Stage, &[Operation])] = &[(Tap, &[Write]), (Correlate, &[Write]), (Gauge, &[Read, Delete])];
+    if plan.taps() {
+        needs.extend([
+            own(GAUGE_REPARTITION, partials),
+            own(GAUGE_CHANGELOG, &[(Gauge, &[Read, Write])]),
+        ]);
+    }
     needs.extend([
-        own(GAUGE_REPARTITION, partials),
-        own(GAUGE_CHANGELOG, &[(Gauge, &[Read, Write])]),
         own(OUTBOX, &[(Gauge, &[Write]), (Lag, &[Write]), (Export, &[Read])]),
         own(DEAD_LETTERS, &[(Tap, &[Write]), (Lag, &[Write]), (Export, &[Write])]),
     ]);
@@ -79,7 +86,7 @@ fn needs(application_id: &str, plan: &Plan, stages: &[Stage]) -> Vec<TopicNeed> 
     if plan.traces() {
         needs.push(own(TRACES_OUTBOX, &[(Correlate, &[Write]), (Export, &[Read])]));
     }
-    if plan.lag.is_some() {
+    if plan.indexes() {
         needs.push(own(INDEX, &[(Tap, &[Write]), (Lag, &[Read])]));
     }
     needs

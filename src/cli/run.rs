@@ -180,18 +180,17 @@ fn start_stages(
 ) -> Result<Threads, Exit> {
     let connect: Arc<dyn Connect> = Arc::new(Arc::clone(cluster));
     let mut setups = Vec::new();
-    // Without input topics, with lag alone, there is nothing to tap.
-    let has_inputs = !application.plan.topics.is_empty();
+    let taps = application.plan.taps();
     if args.stages.contains(&Stage::Lag) {
         setups.extend(application.lag_worker());
     }
-    if has_inputs && args.stages.contains(&Stage::Gauge) {
+    if taps && args.stages.contains(&Stage::Gauge) {
         setups.push(application.gauge_worker());
     }
     if args.stages.contains(&Stage::Correlate) {
         setups.extend(application.correlate_worker());
     }
-    if has_inputs && args.stages.contains(&Stage::Tap) {
+    if taps && args.stages.contains(&Stage::Tap) {
         setups.extend((0..application.tap_workers).map(|number| application.tap_worker(number)));
     }
     let mut threads = Threads {
@@ -425,7 +424,7 @@ fn spec(topic: &InternalTopic, args: &RunArgs) -> TopicSpec {
 /// State without any commit of the taps means that the group's offsets expired or were deleted: starting anew would count
 /// records twice or lose them, silently.
 fn guard_state(cluster: &KafkaCluster, application: &Application, args: &RunArgs) -> Result<(), NotPrepared> {
-    if args.accept_reset || !args.stages.contains(&Stage::Tap) {
+    if args.accept_reset || !application.plan.taps() || !args.stages.contains(&Stage::Tap) {
         return Ok(());
     }
     let state = kafka::log_end_sum(cluster.connection(), &application.gauge_changelog())?;

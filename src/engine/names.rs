@@ -7,6 +7,8 @@
 //! - a pattern matches the whole name;
 //! - every other character stands for itself: names of groups hold anything.
 
+use std::fmt;
+
 /// Patterns, in the order of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
@@ -31,6 +33,21 @@ impl Names {
     pub fn has(&self, name: &str) -> bool {
         let any = |patterns: &[Box<str>]| patterns.iter().any(|pattern| matches(pattern, name));
         (self.wanted.is_empty() || any(&self.wanted)) && !any(&self.unwanted)
+    }
+}
+
+/// As a person would write them.
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = self.wanted.is_empty().then_some("*");
+        let wanted = all.into_iter().chain(self.wanted.iter().map(|pattern| &**pattern));
+        for (at, pattern) in wanted.enumerate() {
+            write!(f, "{}{pattern}", if at == 0 { "" } else { ", " })?;
+        }
+        for (at, pattern) in self.unwanted.iter().enumerate() {
+            write!(f, "{}{pattern}", if at == 0 { " but " } else { ", " })?;
+        }
+        Ok(())
     }
 }
 
@@ -95,6 +112,8 @@ mod tests {
         let names = Names::of(["orders*", "!orders-test"]);
         assert!(names.has("orders-1") && !names.has("orders-test") && !names.has("billing"));
         assert!(Names::default().has("anything"));
+        assert_eq!(Names::default().to_string(), "*");
+        assert_eq!(Names::of(["a*", "!b", "c", "!d"]).to_string(), "a*, c but b, d");
     }
 
     /// The definition, without care for time.

@@ -6,10 +6,10 @@ fn index_of(horizon: Option<Span>) -> Option<InternalTopic> {
         horizon,
         ..Lag::of_all(0)
     };
-    let plan = Plan {
-        lag: horizon.map(of_all),
-        ..Plan::default()
-    };
+    let text = "pipeline: p\nsources: { a: { topic: t } }\nmetrics: { a_total: { count: a } }\n";
+    let plan = crate::pipeline::parse(&[("p.yaml".to_owned(), text.to_owned())], &|_| None);
+    let mut plan = plan.expect("it is right");
+    plan.lag = horizon.map(of_all);
     internal_topics("app", 6, 50, &plan)
         .into_iter()
         .find(|topic| topic.name == "app-index")
@@ -27,4 +27,17 @@ fn the_offset_index_is_one_partition_that_reaches_back_to_the_horizon() {
 #[test]
 fn without_lag_there_is_no_offset_index() {
     assert_eq!(index_of(None), None);
+}
+
+#[test]
+fn lag_alone_has_no_topics_for_what_is_tapped() {
+    let plan = Plan {
+        lag: Some(Lag::of_all(0)),
+        ..Plan::default()
+    };
+    let names: Vec<String> = internal_topics("app", 6, 50, &plan)
+        .into_iter()
+        .map(|topic| topic.name)
+        .collect();
+    assert_eq!(names, ["app-otlp-metrics", "app-dead-letters", "app-lag-changelog"]);
 }

@@ -104,7 +104,9 @@ impl Metric {
             Self::Records | Self::Consumed => "{record}",
             Self::Seconds | Self::Latency => "s",
             Self::Bytes => "By",
-            Self::Status | Self::State => "1",
+            // Of a gauge without unit Prometheus would make a ratio.
+            Self::Status => "{status}",
+            Self::State => "{state}",
             Self::Members => "{member}",
         }
     }

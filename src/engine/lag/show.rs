@@ -193,7 +193,7 @@ impl LagTask {
         values.push((metrics::OVERFLOW, of_lag(), whole(self.overflowed())));
         let of_partition = || SeriesKey::of([&*partition]);
         values.push((metrics::UNKNOWN, of_partition(), whole(self.unknown)));
-        let stalled = self.stalled(at).as_micros() / 1_000_000;
+        let stalled = self.fresh.stalled(at).as_micros() / 1_000_000;
         values.push((metrics::STALLED, of_partition(), stalled));
         for (name, SeriesKey(key), value) in values {
             let (definition, shape) = metrics::own(name);

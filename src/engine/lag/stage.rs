@@ -1,13 +1,10 @@
 //! One lag task: the records of one partition of the offsets topic in, points of the groups in it out.
 //!
 //! Rule: what is shown is what the group's commits were when the logs were asked for their ends, and nothing is shown that
-//! may be old: only if every record that was in the own partition at that moment has been read.
+//! may be old.
 //!
 //! Edges:
-//! - an open transaction keeps what came behind it from being read, and a busy partition always has one. After
-//!   [`LagTask::SKIPS`] surveys without points it is enough if all has been read that was there at the survey before. Behind
-//!   a transaction that stays open that never is so: the groups of the partition have no points until it ends, and how long
-//!   it has been is a metric of its own;
+//! - behind a transaction that stays open the groups of the partition have no points (see [`fresh`](super::fresh));
 //! - records of a version that is not known are counted and passed over; those that cannot be read are dead letters;
 //! - groups and topics that the pipeline does not want are filtered, also those that it wanted before;
 //! - what ends (a tombstone: an offset that expired or was deleted, a group that is gone) has its series ended and is
@@ -16,13 +13,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::changelog::{self, Key, TaskRecord};
+use super::changelog::{Key, TaskRecord};
 use super::consumed::latency_kind;
+use super::fresh::Fresh;
 use super::groups::Groups;
 use super::logs::{Logs, Partitions, Survey, Surveyed, Tail, TailSpan};
 use super::record;
 use super::table::{Kept, Round, Table};
-use crate::engine::gauge::{self, Counter, STEP};
+use crate::engine::gauge::{Counter, STEP};
 use crate::engine::plan::{self, Kind};
 use crate::engine::tap::ledger::{Ledger, Outcome};
 use crate::engine::tap::open_ledger;
@@ -40,12 +38,6 @@ pub const TAIL: i64 = 1_000;
 
 /// Tails that one task wants read in one survey; the others have their turn later.
 const TAILS_AT_ONCE: usize = 200;
-
-/// After so long a task that cannot read its partition to the end is not asked for more often than others.
-const HURRY: Span = Span::seconds(30);
-
-/// Answers about the own partition that are kept while it is not read.
-const MARKS: usize = 64;
 
 /// What the operator can choose about the lag stage.
 #[derive(Clone, Debug)]
@@ -74,36 +66,28 @@ pub struct LagTask {
     /// The next offset to read; what the ledger's counts lead to.
     next: i64,
     /// The committed offset that the changelog must agree with; `None` for a partition never committed.
-    committed: Option<i64>,
+    pub(super) committed: Option<i64>,
     /// The operator accepted that what lies between is lost.
-    is_reset: bool,
+    pub(super) is_reset: bool,
     /// What the changelog said, until `Restored` checks it.
-    restored: Option<TaskRecord>,
+    pub(super) restored: Option<TaskRecord>,
     pub(super) table: Table,
     pub(super) groups: Groups,
     /// Records of groups and members that the changelog does not have yet.
-    raw: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    pub(super) raw: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     /// Counters and gauges of the task itself, by metric and series key.
     pub(super) own: BTreeMap<(&'static str, Vec<u8>), Counter>,
     /// Records of a version that is not known.
     pub(super) unknown: u64,
     /// Records for which there was no room before the last restart.
-    overflowed_before: u64,
+    pub(super) overflowed_before: u64,
     pub(super) now: WallTime,
     /// When the task was opened: its own counters begin there.
     pub(super) opened: Option<WallTime>,
     /// Time of the newest point.
     pub(super) last_point: WallTime,
     pub(super) round: Round,
-    /// Where the own partition ended, and when; oldest first, those that are not read yet.
-    marks: Vec<(WallTime, i64)>,
-    /// Everything that was in the partition at this time has been read.
-    pub(super) fresh_at: Option<WallTime>,
-    /// When the partition was surveyed first, and last.
-    since: Option<WallTime>,
-    surveyed_before: Option<WallTime>,
-    /// Surveys in a row that showed nothing.
-    skipped: u32,
+    pub(super) fresh: Fresh,
     /// A survey is under way that this task was told of.
     is_surveying: bool,
     dead: Vec<DeadLetter>,
@@ -161,11 +145,7 @@ impl OpenTask for LagStage {
             opened: None,
             last_point: WallTime(0),
             round: Round(0),
-            marks: Vec::new(),
-            fresh_at: None,
-            since: None,
-            surveyed_before: None,
-            skipped: 0,
+            fresh: Fresh::new(self.options.lag.every),
             is_surveying: false,
             dead: Vec::new(),
             weight: 0,
@@ -309,137 +289,6 @@ impl LagTask {
         Outcome::Malformed
     }
 
-    fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Halt> {
-        let corrupt = |what: &str| {
-            Halt::Stop(format!(
-                "the changelog of lag partition {} holds {what}",
-                self.partition
-            ))
-        };
-        let broken = |error: crate::engine::codec::CodecError| corrupt(&error.to_string());
-        let Some(key) = Key::read(key) else {
-            return Err(corrupt("a key that streamgauge never writes"));
-        };
-        match key {
-            Key::Task => {
-                if let Some(value) = value {
-                    self.restored = Some(TaskRecord::read(value).map_err(broken)?);
-                }
-            }
-            Key::Row(group, topic, partition) => {
-                let apart = self.options.lag.every;
-                let row = value.map(|value| changelog::read_row(value, apart)).transpose();
-                self.table.restore(group, topic, partition, row.map_err(broken)?);
-            }
-            Key::Consumed(group, topic) => {
-                let consumed = value.map(|value| changelog::read_consumed(value, &self.latency));
-                let consumed = consumed.transpose().map_err(broken)?;
-                self.table.restore_consumed(group, topic, consumed);
-            }
-            Key::Group(group) => match value {
-                Some(value) => {
-                    let (shown, states) = changelog::read_group(value).map_err(broken)?;
-                    let row = self.table.group(group);
-                    (row.shown, row.states) = (shown, states);
-                }
-                None => {
-                    if let Some(row) = self.table.groups.get_mut(group) {
-                        (row.shown, row.states) = Default::default();
-                    }
-                }
-            },
-            Key::Own(metric, key) => {
-                if let (Some(metric), Some(value)) = (super::metrics::own_name(metric), value) {
-                    let counter = gauge::read_counter(value).map_err(broken)?;
-                    self.own.insert((metric, key.to_vec()), counter);
-                }
-            }
-            Key::Raw(key) => {
-                if let Ok(record::Record::Group { kind, group, of, value }) = record::Record::read(Some(key), value) {
-                    if !self.options.lag.groups.has(group) {
-                        self.raw.insert(key.to_vec(), None);
-                        return Ok(());
-                    }
-                    let known = self.groups.record(kind, group, of, value);
-                    known.map_err(|error| corrupt(&error.to_string()))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn restored(&mut self) -> Result<(), Halt> {
-        match (self.committed, self.restored.take()) {
-            (None, None) => {}
-            (Some(offset), Some(record)) if record.next == offset || self.is_reset => {
-                self.last_point = WallTime(record.last_point);
-                self.overflowed_before = record.overflowed;
-                self.unknown = record.unknown;
-            }
-            (Some(_), None) if self.is_reset => {}
-            (committed, record) => {
-                let said =
-                    |offset: Option<i64>| offset.map_or("nothing".to_owned(), |offset| format!("offset {offset}"));
-                return Err(Halt::Stop(format!(
-                    "lag partition {}: the group has committed {}, but its changelog counts up to {}. Offsets were reset or \
-                     expired, or the changelog was deleted; set the group back to the changelog's offset, or start anew with \
-                     another --application-id",
-                    self.partition,
-                    said(committed),
-                    said(record.map(|record| record.next)),
-                )));
-            }
-        }
-        if self.is_reset {
-            self.table.begin_anew();
-        }
-        let lag = &self.options.lag;
-        self.table
-            .retain(|group, topic| lag.groups.has(group) && lag.topics.has(topic));
-        // Those of which only the group's own records are known, and those of which nothing is any more.
-        let (table, groups) = (&mut self.table, &mut self.groups);
-        let with_offsets: Vec<Box<str>> = table.with_offsets();
-        for group in &with_offsets {
-            groups.commits(group);
-        }
-        let known: BTreeSet<Box<str>> = groups.iter().map(|(group, _)| group.into()).collect();
-        let unwanted = known.iter().filter(|group| !lag.groups.has(group));
-        for group in unwanted.cloned().collect::<Vec<_>>() {
-            groups.forget(&group);
-            table.forget_group(&group);
-        }
-        let empty: Vec<Box<str>> = groups
-            .iter()
-            .filter(|(group, of)| of.is_gone() && !table.has_offsets(group))
-            .map(|(group, _)| group.into())
-            .collect();
-        for group in empty {
-            groups.commits_no_more(&group);
-        }
-        for (group, _) in groups.iter() {
-            table.group(group);
-        }
-        table.forget_groups(|group| groups.get(group).is_some());
-        Ok(())
-    }
-
-    /// Surveys that pass without points before less is enough.
-    const SKIPS: u32 = 2;
-
-    /// Whether what is known of groups is not older than this survey.
-    fn is_fresh(&self, at: WallTime) -> bool {
-        let before = self.skipped >= Self::SKIPS && self.surveyed_before.is_some();
-        self.fresh_at
-            .is_some_and(|fresh| fresh == at || (before && Some(fresh) >= self.surveyed_before))
-    }
-
-    /// For how long the partition has not been read to where it ended.
-    pub(super) fn stalled(&self, at: WallTime) -> Span {
-        let usual = Span::micros(self.options.lag.every.as_micros().saturating_mul(3)).max(Span::seconds(5));
-        let since = self.fresh_at.or(self.since).map_or(Span::ZERO, |since| at.since(since));
-        if since > usual { since } else { Span::ZERO }
-    }
-
     pub(super) fn overflowed(&self) -> u64 {
         self.overflowed_before
             .saturating_add(self.table.overflowed)
@@ -451,21 +300,9 @@ impl LagTask {
         if !std::mem::take(&mut self.is_surveying) {
             return;
         }
-        self.since.get_or_insert(logs.at());
-        let own = logs.partition(&self.topic, self.partition);
-        if let Some(own) = own.filter(|own| own.is_fresh).and_then(|own| own.samples.latest()) {
-            if self.marks.len() == MARKS {
-                self.marks.pop();
-            }
-            self.marks.push((own.at, own.high_watermark));
-        }
-        let read = self.marks.iter().take_while(|(_, end)| *end <= self.next).count();
-        if let Some((at, _)) = self.marks.drain(..read).next_back() {
-            self.fresh_at = Some(at);
-        }
-        let is_fresh = self.is_fresh(logs.at());
-        self.skipped = if is_fresh { 0 } else { self.skipped.saturating_add(1) };
-        self.surveyed_before = Some(logs.at());
+        let own = logs.partition(&self.topic, self.partition).filter(|own| own.is_fresh);
+        let end = own.and_then(|own| Some(own.samples.latest()?.high_watermark));
+        let is_fresh = self.fresh.surveyed(logs.at(), end, self.next);
         // What waits to be sent has not been seen by anyone: newer points come when it has gone.
         if self.outbox.is_empty() {
             self.show(logs, is_fresh);
@@ -554,8 +391,7 @@ impl Task for LagTask {
     }
 
     fn is_behind(&self) -> bool {
-        let since = self.since.map_or(Span::ZERO, |since| self.now.since(since));
-        self.fresh_at.is_none() && since < HURRY
+        self.fresh.is_behind(self.now)
     }
 
     fn seal(&mut self) -> Option<Output> {
@@ -599,7 +435,7 @@ impl Task for LagTask {
                 self.topic, self.partition, self.options.lag.max_series
             ));
         }
-        let stalled = self.stalled(self.now);
+        let stalled = self.fresh.stalled(self.now);
         if stalled > Span::ZERO {
             notes.push(format!(
                 "{} partition {} has not been read beyond offset {} for {} s: while a transaction is open there \

@@ -23,6 +23,20 @@ pub struct Lag {
     pub horizon: Span,
 }
 
+// === impl Plan ===
+
+impl super::Plan {
+    /// Whether there are topics to tap. Without them there is lag alone.
+    pub fn taps(&self) -> bool {
+        !self.topics.is_empty() || self.lag.is_none()
+    }
+
+    /// Whether taps write down when records were appended.
+    pub fn indexes(&self) -> bool {
+        self.lag.is_some() && self.taps()
+    }
+}
+
 // === impl Lag ===
 
 impl Lag {
