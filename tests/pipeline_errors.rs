@@ -122,7 +122,7 @@ fn lag_says_what_it_takes() {
     );
     only(
         lag("'*'"),
-        "2:6 `lag` cannot be text / write a mapping, such as `lag: { groups: \"*\", every: 10s }`",
+        "2:6 `lag` cannot be the text `*` / write a mapping, such as `lag: { groups: \"*\", every: 10s }`",
     );
 }
 
