@@ -23,6 +23,7 @@ use common::kafka::{Kafka, Write};
 use common::process::Process;
 use common::secured::Secured;
 use common::{eventually, my_turn};
+use groups::{Numbers, Place};
 
 const TOPIC: &str = "orders";
 const PARTITIONS: u32 = 3;
@@ -41,16 +42,7 @@ fn kafka() -> Kafka {
 
 fn fill(kafka: &Kafka) {
     kafka.create_topic(TOPIC, PARTITIONS, &[]);
-    let writer = kafka.writer();
-    for number in 0..RECORDS * PARTITIONS {
-        writer.write(&Write {
-            topic: TOPIC.to_owned(),
-            partition: number % PARTITIONS,
-            value: Some(format!("order {number}").into_bytes()),
-            ..Write::default()
-        });
-    }
-    writer.flush();
+    groups::fill(kafka, RECORDS);
 }
 
 fn lag_of(bootstrap: &str, arguments: &[&str]) -> Output {
@@ -96,16 +88,17 @@ fn row<'r>(rows: &'r [Value], group: &str, topic: &str, partition: u32) -> &'r V
         .unwrap_or_else(|| panic!("no row of {group} {topic}/{partition}: {rows:#?}"))
 }
 
-type Numbers = (Option<i64>, Option<i64>, Option<i64>);
-
 /// By group, topic and partition: committed, log end, lag.
-fn numbers(rows: &[Value]) -> BTreeMap<(String, String, i64), Numbers> {
+fn numbers(rows: &[Value]) -> BTreeMap<Place, Numbers> {
     let place = |row: &Value| {
         let name = |key: &str| row[key].as_str().expect("a name").to_owned();
         (
             name("group"),
             name("topic"),
-            row["partition"].as_i64().expect("a number"),
+            row["partition"]
+                .as_u64()
+                .and_then(|n| u32::try_from(n).ok())
+                .expect("a number"),
         )
     };
     rows.iter()
@@ -114,24 +107,6 @@ fn numbers(rows: &[Value]) -> BTreeMap<(String, String, i64), Numbers> {
             (place(row), (number("committed"), number("log_end"), number("lag")))
         })
         .collect()
-}
-
-/// The same by Kafka's own tool: `GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG ...`.
-fn told(kafka: &Kafka) -> BTreeMap<(String, String, i64), Numbers> {
-    let told = kafka.tool(
-        "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-        &["--describe", "--all-groups", "--offsets"],
-    );
-    let row = |line: &str| {
-        let columns: Vec<&str> = line.split_whitespace().collect();
-        let [group, topic, partition, committed, end, lag, ..] = columns.as_slice() else {
-            return None;
-        };
-        let number = |text: &str| text.parse().ok();
-        let place = ((*group).to_owned(), (*topic).to_owned(), partition.parse().ok()?);
-        Some((place, (number(committed), number(end), number(lag))))
-    };
-    told.lines().filter_map(row).collect()
 }
 
 /// A producer in a transaction that has written so many records.
@@ -170,7 +145,7 @@ fn on_a_quiet_cluster_every_number_is_that_of_kafkas_own_tool() {
     assert_eq!((&of_streams["committed"], &of_streams["lag"]), (&6.into(), &14.into()));
     assert!(of_streams["state"].is_null(), "{of_streams}");
     rows.retain(|row| row["group"] != "streams");
-    let told = told(&kafka);
+    let told = groups::told(&kafka);
     assert_eq!(numbers(&rows), told);
     let groups: BTreeSet<&str> = told.keys().map(|(group, ..)| group.as_str()).collect();
     assert_eq!(

@@ -28,14 +28,12 @@ use common::kafka::{Kafka, Write};
 use common::points::{Attributes, Points, Value};
 use common::prometheus::Prometheus;
 use common::{eventually, folder, my_turn, now_micros};
+use groups::Place;
 
 const TOPIC: &str = "orders";
 const PARTITIONS: u32 = 3;
 const CALL: Duration = Duration::from_secs(15);
 const SOON: Duration = Duration::from_secs(60);
-
-/// Group, topic, partition.
-type Place = (String, String, u32);
 
 struct System {
     kafka: Kafka,
@@ -120,19 +118,6 @@ fn number(value: &Value) -> f64 {
     }
 }
 
-fn fill(kafka: &Kafka, records: u32) {
-    let writer = kafka.writer();
-    for number in 0..records * PARTITIONS {
-        writer.write(&Write {
-            topic: TOPIC.to_owned(),
-            partition: number % PARTITIONS,
-            value: Some(format!("order {number}").into_bytes()),
-            ..Write::default()
-        });
-    }
-    writer.flush();
-}
-
 /// Committed offset, log end and lag by Kafka's own tool.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Told {
@@ -141,26 +126,19 @@ struct Told {
     lag: i64,
 }
 
+/// Of groups other than our own, where it knows all three.
 fn told(kafka: &Kafka) -> BTreeMap<Place, Told> {
-    let told = kafka.tool(
-        "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-        &["--describe", "--all-groups", "--offsets"],
-    );
-    let row = |line: &str| {
-        let columns: Vec<&str> = line.split_whitespace().collect();
-        let [group, topic, partition, committed, end, lag, ..] = columns.as_slice() else {
-            return None;
-        };
-        let place = ((*group).to_owned(), (*topic).to_owned(), partition.parse().ok()?);
-        let told = Told {
-            committed: committed.parse().ok()?,
-            end: end.parse().ok()?,
-            lag: lag.parse().ok()?,
-        };
-        Some((place, told))
-    };
-    let rows = told.lines().filter_map(row);
-    rows.filter(|((group, ..), _)| !group.starts_with("watcher")).collect()
+    let told = groups::told(kafka)
+        .into_iter()
+        .filter_map(|(place, (committed, end, lag))| {
+            let told = Told {
+                committed: committed?,
+                end: end?,
+                lag: lag?,
+            };
+            Some((place, told))
+        });
+    told.filter(|((group, ..), _)| !group.starts_with("watcher")).collect()
 }
 
 #[test]
@@ -168,7 +146,7 @@ fn on_a_quiet_cluster_it_is_what_kafkas_own_tool_says() {
     let _turn = my_turn();
     let kafka = Kafka::start();
     kafka.create_topic(TOPIC, PARTITIONS, &[]);
-    fill(&kafka, 20);
+    groups::fill(&kafka, 20);
     let _classic = groups::classic(&kafka, "classic", 7);
     let _modern = groups::modern(&kafka, "modern", TOPIC, 9);
     groups::commit_by_hand(&kafka, "by-hand", 2, 11, &"m".repeat(4096));
@@ -278,7 +256,7 @@ fn behind_an_open_transaction_the_lags_part_and_aborted_commits_never_appear() {
     write(&payments, "payments", 6);
     commit_in(&kafka, "stuck", "payments", 5);
     groups::exactly_once(&kafka, "eos", 5, 19);
-    fill(&kafka, 20);
+    groups::fill(&kafka, 20);
 
     let mut system = System::of(kafka, "{ every: 1s }\n");
     let mut instance = system.application.start("one");
@@ -413,7 +391,7 @@ fn under_load_two_and_three_instances_share_the_work_and_no_value_lies_beyond_wh
     let _turn = my_turn();
     let kafka = Kafka::start();
     kafka.create_topic(TOPIC, PARTITIONS, &[]);
-    fill(&kafka, 20);
+    groups::fill(&kafka, 20);
     let mut system = System::of(kafka, "{ every: 1s }\n");
     let mut first = system.application.start("one");
     let mut second = system.application.start("two");
@@ -543,7 +521,7 @@ fn a_group_that_is_deleted_or_expires_has_its_series_ended() {
         ("offsets.retention.check.interval.ms", "1000"),
     ]);
     kafka.create_topic(TOPIC, PARTITIONS, &[]);
-    fill(&kafka, 20);
+    groups::fill(&kafka, 20);
     groups::commit_by_hand(&kafka, "expires", 0, 11, "");
     let leaves = groups::classic(&kafka, "deleted", 7);
     let stays = groups::modern(&kafka, "stays", TOPIC, 7);
@@ -597,7 +575,7 @@ fn a_transaction_that_hangs_in_the_offsets_topic_makes_no_false_lag_and_is_told(
     let _turn = my_turn();
     let kafka = Kafka::start_with(&[("offsets.topic.num.partitions", "1")]);
     kafka.create_topic(TOPIC, PARTITIONS, &[]);
-    fill(&kafka, 20);
+    groups::fill(&kafka, 20);
     groups::commit_by_hand(&kafka, "hidden", 0, 20, "");
     let mut system = System::of(kafka, "{ every: 1s }\n");
     let mut instance = system.application.start("one");
@@ -607,7 +585,7 @@ fn a_transaction_that_hangs_in_the_offsets_topic_makes_no_false_lag_and_is_told(
         other => Err(format!("{other:?}")),
     });
     let hanging = groups::open_transaction(&system.kafka, "hanging", 3);
-    fill(&system.kafka, 20);
+    groups::fill(&system.kafka, 20);
     groups::commit_by_hand(&system.kafka, "hidden", 0, 40, "");
     let stalled = |system: &mut System| -> f64 {
         let stalled = system.collector.points().last("streamgauge_lag_stalled_seconds");
@@ -803,7 +781,7 @@ fn records_that_cannot_be_read_are_dead_letters_and_unknown_ones_are_counted() {
     let _turn = my_turn();
     let kafka = Kafka::start_with(&[("offsets.topic.num.partitions", "8")]);
     kafka.create_topic(TOPIC, PARTITIONS, &[]);
-    fill(&kafka, 20);
+    groups::fill(&kafka, 20);
     groups::commit_by_hand(&kafka, "plain", 0, 11, "");
     let mut system = System::of(kafka, "{ every: 1s }\n");
     let mut instance = system.application.start("one");
@@ -869,7 +847,7 @@ fn of_a_hundred_thousand_groups_as_many_are_kept_as_may_be_and_the_rest_is_said(
     let _turn = my_turn();
     let kafka = Kafka::start_with(&[("offsets.topic.num.partitions", "4")]);
     kafka.create_topic(TOPIC, PARTITIONS, &[]);
-    fill(&kafka, 20);
+    groups::fill(&kafka, 20);
     groups::commit_by_hand(&kafka, "first", 0, 11, "");
     write_offsets(
         &kafka,
@@ -897,7 +875,7 @@ fn prometheus_has_the_metrics_under_their_very_names() {
     let _turn = my_turn();
     let kafka = Kafka::start_with(&[("offsets.topic.num.partitions", "4")]);
     kafka.create_topic(TOPIC, PARTITIONS, &[]);
-    fill(&kafka, 20);
+    groups::fill(&kafka, 20);
     groups::commit_by_hand(&kafka, "reader", 0, 5, "");
     let mut system = System::of(kafka, TAPPED);
     let folder = folder();

@@ -5,6 +5,7 @@
 #[path = "common/mod.rs"]
 mod common;
 #[path = "offsets_topic/groups.rs"]
+#[allow(dead_code, reason = "each test file uses a part of it")]
 mod groups;
 #[path = "offsets_topic/heartbeat.rs"]
 mod heartbeat;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use common::acls::{self, Acl};
-use common::kafka::{Kafka, Write};
+use common::kafka::Kafka;
 use common::process::Process;
 use common::secured::Secured;
 use common::{eventually, my_turn};
@@ -30,16 +31,7 @@ const PARTITIONS: u32 = 3;
 fn kafka() -> Kafka {
     let kafka = Kafka::start();
     kafka.create_topic(TOPIC, PARTITIONS, &[]);
-    let writer = kafka.writer();
-    for number in 0..20 * PARTITIONS {
-        writer.write(&Write {
-            topic: TOPIC.to_owned(),
-            partition: number % PARTITIONS,
-            value: Some(format!("order {number}").into_bytes()),
-            ..Write::default()
-        });
-    }
-    writer.flush();
+    groups::fill(&kafka, 20);
     kafka
 }
 

@@ -8,11 +8,49 @@ use rdkafka::producer::{BaseProducer, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::Value;
 
-use super::TOPIC;
 use super::common::eventually;
-use super::common::kafka::Kafka;
+use super::common::kafka::{Kafka, Write};
+use super::{PARTITIONS, TOPIC};
 
 const CALL: Duration = Duration::from_secs(15);
+
+/// Group, topic, partition.
+pub type Place = (String, String, u32);
+
+/// Committed offset, log end and lag; none where the tool has a dash.
+pub type Numbers = (Option<i64>, Option<i64>, Option<i64>);
+
+/// Writes so many records into each partition of [`TOPIC`].
+pub fn fill(kafka: &Kafka, records: u32) {
+    let writer = kafka.writer();
+    for number in 0..records * PARTITIONS {
+        writer.write(&Write {
+            topic: TOPIC.to_owned(),
+            partition: number % PARTITIONS,
+            value: Some(format!("order {number}").into_bytes()),
+            ..Write::default()
+        });
+    }
+    writer.flush();
+}
+
+/// What Kafka's own tool says of all groups: `GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG ...`.
+pub fn told(kafka: &Kafka) -> BTreeMap<Place, Numbers> {
+    let told = kafka.tool(
+        "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+        &["--describe", "--all-groups", "--offsets"],
+    );
+    let row = |line: &str| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let [group, topic, partition, committed, end, lag, ..] = columns.as_slice() else {
+            return None;
+        };
+        let number = |text: &str| text.parse().ok();
+        let place = ((*group).to_owned(), (*topic).to_owned(), partition.parse().ok()?);
+        Some((place, (number(committed), number(end), number(lag))))
+    };
+    told.lines().filter_map(row).collect()
+}
 
 fn offsets(partitions: &[i32], offset: i64) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
