@@ -191,12 +191,25 @@ pub enum CodecError {
     Corrupt(String),
 }
 
+impl From<prost::DecodeError> for CodecError {
+    fn from(error: prost::DecodeError) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}
+
+/// Whether this build reads internal records of this format.
+pub fn checked(format: u32) -> Result<(), CodecError> {
+    if format == FORMAT {
+        Ok(())
+    } else {
+        Err(CodecError::Format(format))
+    }
+}
+
 impl Pack {
     pub fn read(bytes: &[u8]) -> Result<Pack, CodecError> {
-        let pack = Pack::decode(bytes).map_err(|error| CodecError::Corrupt(error.to_string()))?;
-        if pack.format != FORMAT {
-            return Err(CodecError::Format(pack.format));
-        }
+        let pack = Pack::decode(bytes)?;
+        checked(pack.format)?;
         Ok(pack)
     }
 

@@ -16,7 +16,7 @@
 
 use prost::Message;
 
-use super::codec::{CodecError, FORMAT};
+use super::codec::{self, CodecError, FORMAT};
 use super::task::TopicId;
 use super::time::{Span, WallTime};
 
@@ -154,10 +154,8 @@ impl Stretch {
 
     /// A stretch that was read holds what [`Entry`] and [`Runs`] promise, whoever wrote it.
     pub fn read(bytes: &[u8]) -> Result<Stretch, CodecError> {
-        let columns = Columns::decode(bytes).map_err(|error| CodecError::Corrupt(error.to_string()))?;
-        if columns.format != FORMAT {
-            return Err(CodecError::Format(columns.format));
-        }
+        let columns = Columns::decode(bytes)?;
+        codec::checked(columns.format)?;
         columns
             .stretch()
             .ok_or_else(|| CodecError::Corrupt("an index whose columns do not fit together".to_owned()))

@@ -113,6 +113,22 @@ pub enum Halt {
     Stop(String),
 }
 
+// === impl Halt ===
+
+impl Halt {
+    /// A stage's changelog counts up to another offset than the group has committed.
+    pub fn disagreement(stage: &str, partition: u32, committed: Option<i64>, changelog: Option<i64>) -> Self {
+        let said = |offset: Option<i64>| offset.map_or("nothing".to_owned(), |offset| format!("offset {offset}"));
+        Self::Stop(format!(
+            "{stage} partition {partition}: the group has committed {}, but its changelog counts up to {}. Offsets were reset or \
+             expired, or the changelog was deleted; set the group back to the changelog's offset, or start anew with another \
+             --application-id",
+            said(committed),
+            said(changelog),
+        ))
+    }
+}
+
 /// The stages that other stages send to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {

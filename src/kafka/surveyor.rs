@@ -130,7 +130,7 @@ impl Asker {
                 partition: *partition,
             }));
         }
-        let ids = self.ids(partitions);
+        self.learn_ids(partitions);
         let mut refused = BTreeSet::new();
         let mut survey = Survey {
             at: wall_time(),
@@ -155,7 +155,11 @@ impl Asker {
             };
             let topic = survey.topics.entry(partition.topic.as_str().into());
             let topic = topic.or_insert_with(|| SurveyedTopic {
-                id: ids.get(partition.topic.as_str()).copied().unwrap_or_default(),
+                id: self
+                    .ids
+                    .get(partition.topic.as_str())
+                    .map(|(id, _)| *id)
+                    .unwrap_or_default(),
                 partitions: BTreeMap::new(),
             });
             topic.partitions.insert(partition.partition, surveyed);
@@ -164,8 +168,8 @@ impl Asker {
         survey
     }
 
-    /// The ids of these topics, as far as they are known.
-    fn ids(&mut self, partitions: &Partitions) -> BTreeMap<Box<str>, TopicId> {
+    /// Asks for the ids of these topics that are not known, or not any more.
+    fn learn_ids(&mut self, partitions: &Partitions) {
         let is_known = |(_, at): &(TopicId, Instant)| at.elapsed() < IDS;
         self.ids
             .retain(|topic, id| partitions.contains_key(topic) && is_known(id));
@@ -186,7 +190,6 @@ impl Asker {
                 self.ids.insert(topic.name.into(), (topic.id, Instant::now()));
             }
         }
-        self.ids.iter().map(|(topic, (id, _))| (topic.clone(), *id)).collect()
     }
 
     fn count(&mut self, spans: &BTreeSet<TailSpan>, wait: Duration) -> Vec<(TailSpan, Tail)> {

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use super::carried::{Carried, CarriedIx};
 use super::table::{Known, State};
 use super::trail::{Step, Trail};
-use crate::engine::codec::{CodecError, FORMAT, KeyedRecords};
+use crate::engine::codec::{CodecError, FORMAT, KeyedRecords, checked};
 use crate::engine::keyed::{KeyHash, KeyedRecord, Packer, push_varint, take_varint, unzigzag, zigzag};
 use crate::engine::plan::Side;
 use crate::engine::series::DefinitionHash;
@@ -206,7 +206,7 @@ impl PartitionRecord {
     }
 
     pub(super) fn read(bytes: &[u8]) -> Result<Self, CodecError> {
-        let record = Self::decode(bytes).map_err(|error| CodecError::Corrupt(error.to_string()))?;
+        let record = Self::decode(bytes)?;
         checked(record.format)?;
         Ok(record)
     }
@@ -261,7 +261,7 @@ pub(super) fn write_trail(trail: &Trail, carried: &Carried) -> Vec<u8> {
 
 /// The steps of a journey; what they carry is held.
 pub(super) fn read_trail(bytes: &[u8], carried: &mut Carried) -> Result<Trail, CodecError> {
-    let record = TrailRecord::decode(bytes).map_err(|error| CodecError::Corrupt(error.to_string()))?;
+    let record = TrailRecord::decode(bytes)?;
     checked(record.format)?;
     let steps = record.steps.iter().map(|step| Step {
         time: EventTime(step.time),
@@ -356,17 +356,9 @@ pub(super) fn chunks(
 }
 
 pub(super) fn read_chunk(bytes: &[u8]) -> Result<Vec<KeyedRecords>, CodecError> {
-    let chunk = ChunkRecord::decode(bytes).map_err(|error| CodecError::Corrupt(error.to_string()))?;
+    let chunk = ChunkRecord::decode(bytes)?;
     checked(chunk.format)?;
     Ok(chunk.records)
-}
-
-fn checked(format: u32) -> Result<(), CodecError> {
-    if format == FORMAT {
-        Ok(())
-    } else {
-        Err(CodecError::Format(format))
-    }
 }
 
 #[cfg(test)]

@@ -277,16 +277,8 @@ impl CorrelateTask {
             (None, None) => {}
             (Some(offset), Some(record)) if record.next == offset => {}
             (committed, record) => {
-                let said =
-                    |offset: Option<i64>| offset.map_or("nothing".to_owned(), |offset| format!("offset {offset}"));
-                return Err(Halt::Stop(format!(
-                    "correlate partition {}: the group has committed {}, but its changelog counts up to {}. Offsets were reset \
-                     or expired, or the changelog was deleted; set the group back to the changelog's offset, or start anew \
-                     with another --application-id",
-                    self.partition,
-                    said(committed),
-                    said(record.as_ref().map(|record| record.next)),
-                )));
+                let counted = record.as_ref().map(|record| record.next);
+                return Err(Halt::disagreement("correlate", self.partition, committed, counted));
             }
         }
         let record = record.unwrap_or_default();

@@ -13,7 +13,7 @@ use prost::Message;
 use super::definitions::Definition;
 use super::samples::Counter;
 use super::series::Series;
-use crate::engine::codec::{self, CodecError, FORMAT};
+use crate::engine::codec::{self, CodecError, FORMAT, checked};
 use crate::engine::plan::{Kind, Merge};
 use crate::engine::series::DefinitionHash;
 use crate::engine::sketch::Partial;
@@ -204,7 +204,7 @@ pub fn partition_record<'a>(
 
 impl PartitionRecord {
     pub fn read(bytes: &[u8]) -> Result<Self, CodecError> {
-        let record = Self::decode(bytes).map_err(|error| CodecError::Corrupt(error.to_string()))?;
+        let record = Self::decode(bytes)?;
         checked(record.format)?;
         Ok(record)
     }
@@ -291,7 +291,7 @@ pub fn write_series(series: &Series) -> Vec<u8> {
 }
 
 pub fn read_series(bytes: &[u8], kind: &Kind) -> Result<Series, CodecError> {
-    let record = SeriesRecord::decode(bytes).map_err(|error| CodecError::Corrupt(error.to_string()))?;
+    let record = SeriesRecord::decode(bytes)?;
     checked(record.format)?;
     let partial = |value: Option<&codec::Value>| {
         value
@@ -321,7 +321,7 @@ pub fn write_counter(counter: &Counter) -> Vec<u8> {
 }
 
 pub fn read_counter(bytes: &[u8]) -> Result<Counter, CodecError> {
-    let record = CounterRecord::decode(bytes).map_err(|error| CodecError::Corrupt(error.to_string()))?;
+    let record = CounterRecord::decode(bytes)?;
     checked(record.format)?;
     Ok(Counter {
         start: WallTime(record.start),
@@ -330,14 +330,6 @@ pub fn read_counter(bytes: &[u8]) -> Result<Counter, CodecError> {
         shown: record.shown,
         unsaved: false,
     })
-}
-
-fn checked(format: u32) -> Result<(), CodecError> {
-    if format == FORMAT {
-        Ok(())
-    } else {
-        Err(CodecError::Format(format))
-    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ pub use definitions::Definition;
 pub(in crate::engine) use request::{Freezer, MAX_REQUEST_BYTES, Shape, resource, scope, text};
 pub(in crate::engine) use samples::Counter;
 pub(in crate::engine) use series::{HEARTBEAT, Point, STEP};
+pub(in crate::engine) use stage::{
+    BUILT_IN_OVERFLOW, BUILT_IN_RECORDS, BUILT_IN_SERIES, BUILT_IN_STALLED, BUILT_IN_UNKNOWN, built_in,
+};
 pub use stage::{GaugeOptions, GaugeStage};
 
 #[cfg(test)]

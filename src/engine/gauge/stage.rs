@@ -15,6 +15,8 @@
 
 mod own;
 
+pub use own::{BUILT_IN_OVERFLOW, BUILT_IN_RECORDS, BUILT_IN_SERIES, BUILT_IN_STALLED, BUILT_IN_UNKNOWN, built_in};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -364,16 +366,8 @@ impl GaugeTask {
                 }
             }
             (committed, record) => {
-                let said =
-                    |offset: Option<i64>| offset.map_or("nothing".to_owned(), |offset| format!("offset {offset}"));
-                return Err(Halt::Stop(format!(
-                    "gauge partition {}: the group has committed {}, but its changelog counts up to {}. Offsets were reset or \
-                     expired, or the changelog was deleted; set the group back to the changelog's offset, or start anew with \
-                     another --application-id",
-                    self.partition,
-                    said(committed),
-                    said(record.map(|record| record.next)),
-                )));
+                let counted = record.map(|record| record.next);
+                return Err(Halt::disagreement("gauge", self.partition, committed, counted));
             }
         }
         Ok(())

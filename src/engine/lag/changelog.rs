@@ -13,7 +13,7 @@ use super::commits::{Commit, Commits};
 use super::consumed::{Consumed, Covered, Latency, Tapped, Waiting};
 use super::shown::{Shown, States};
 use super::table::{Position, Row};
-use crate::engine::codec::{self, CodecError, FORMAT};
+use crate::engine::codec::{self, CodecError, FORMAT, checked};
 use crate::engine::gauge::{read_counter, write_counter};
 use crate::engine::plan::Kind;
 use crate::engine::series::SeriesKey;
@@ -216,7 +216,7 @@ impl TaskRecord {
     }
 
     pub fn read(bytes: &[u8]) -> Result<Self, CodecError> {
-        let record = Self::decode(bytes).map_err(corrupt)?;
+        let record = Self::decode(bytes)?;
         checked(record.format)?;
         Ok(record)
     }
@@ -253,7 +253,7 @@ pub fn write_row(row: &Row) -> Vec<u8> {
 
 /// `apart` as in [`Commits::new`].
 pub fn read_row(bytes: &[u8], apart: Span) -> Result<Row, CodecError> {
-    let record = RowRecord::decode(bytes).map_err(corrupt)?;
+    let record = RowRecord::decode(bytes)?;
     checked(record.format)?;
     let last = Position {
         offset: record.offset,
@@ -293,7 +293,7 @@ pub fn write_consumed(consumed: &Consumed) -> Vec<u8> {
 
 /// `kind` is that of the histogram.
 pub fn read_consumed(bytes: &[u8], kind: &Kind) -> Result<Consumed, CodecError> {
-    let record = ConsumedRecord::decode(bytes).map_err(corrupt)?;
+    let record = ConsumedRecord::decode(bytes)?;
     checked(record.format)?;
     let tapped = match &record.latency {
         None => None,
@@ -330,7 +330,7 @@ pub fn write_group(shown: Shown, states: States) -> Vec<u8> {
 }
 
 pub fn read_group(bytes: &[u8]) -> Result<(Shown, States), CodecError> {
-    let record = GroupRecord::decode(bytes).map_err(corrupt)?;
+    let record = GroupRecord::decode(bytes)?;
     checked(record.format)?;
     Ok((Shown::restored(low_byte(record.alive)), States(low_byte(record.states))))
 }
@@ -370,18 +370,6 @@ impl CommitRecord {
 
 fn low_byte(bits: u32) -> u8 {
     (bits & 0xff) as u8
-}
-
-fn corrupt(error: prost::DecodeError) -> CodecError {
-    CodecError::Corrupt(error.to_string())
-}
-
-fn checked(format: u32) -> Result<(), CodecError> {
-    if format == FORMAT {
-        Ok(())
-    } else {
-        Err(CodecError::Format(format))
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 //! Rule: what groups do is of the pipeline's resource; what the stage counts of itself is of the application's own.
 
 use super::consumed::latency_kind;
-use crate::engine::gauge::{Definition, Shape};
+use crate::engine::gauge::{
+    BUILT_IN_OVERFLOW, BUILT_IN_RECORDS, BUILT_IN_SERIES, BUILT_IN_STALLED, BUILT_IN_UNKNOWN, Definition, Shape,
+};
 use crate::engine::plan::Kind;
 
 /// Metrics of which the rows of the table have series.
@@ -22,16 +24,14 @@ pub enum Metric {
     State,
 }
 
-/// The input offsets by outcome.
-pub const RECORDS: &str = "streamgauge_records_total";
-/// Rows that a task keeps.
-pub const SERIES: &str = "streamgauge_series";
-/// Records for which there was no room.
-pub const OVERFLOW: &str = "streamgauge_overflow_records_total";
-/// Records of an unknown version.
-pub const UNKNOWN: &str = "streamgauge_lag_unknown_records_total";
-/// For how long a partition of the offsets topic has not been read to its end.
-pub const STALLED: &str = "streamgauge_lag_stalled_seconds";
+/// What the stage counts of itself.
+const OWN: [&str; 5] = [
+    BUILT_IN_RECORDS,
+    BUILT_IN_SERIES,
+    BUILT_IN_OVERFLOW,
+    BUILT_IN_UNKNOWN,
+    BUILT_IN_STALLED,
+];
 
 // === impl Metric ===
 
@@ -142,52 +142,5 @@ pub fn metric_names() -> impl Iterator<Item = &'static str> {
 
 /// The name as this program spells it; `None` for one that it does not have.
 pub fn own_name(name: &str) -> Option<&'static str> {
-    [RECORDS, SERIES, OVERFLOW, UNKNOWN, STALLED]
-        .into_iter()
-        .find(|own| *own == name)
-}
-
-/// A metric that the stage has of itself.
-pub fn own(name: &str) -> (Definition, Shape) {
-    let (help, unit, shape, labels): (&str, &str, Shape, &[&str]) = match name {
-        RECORDS => (
-            "Input offsets by how they ended; see the loss ledger",
-            "{record}",
-            Shape::Cumulative,
-            &["topic", "partition", "outcome"],
-        ),
-        SERIES => (
-            "Series that a gauge partition holds",
-            "{series}",
-            Shape::Gauge,
-            &["metric", "partition"],
-        ),
-        OVERFLOW => (
-            "Records that went to the overflow series",
-            "{record}",
-            Shape::Cumulative,
-            &["metric", "partition"],
-        ),
-        UNKNOWN => (
-            "Records of the offsets topic of a version that is not known",
-            "{record}",
-            Shape::Cumulative,
-            &["partition"],
-        ),
-        _ => (
-            "For how long a partition of the offsets topic has not been read to its end",
-            "s",
-            Shape::Gauge,
-            &["partition"],
-        ),
-    };
-    let definition = Definition {
-        name: name.to_owned(),
-        pipeline: String::new(),
-        help: help.to_owned(),
-        unit: unit.to_owned(),
-        kind: Kind::Count,
-        labels: labels.iter().map(|label| (*label).to_owned()).collect(),
-    };
-    (definition, shape)
+    OWN.into_iter().find(|own| *own == name)
 }

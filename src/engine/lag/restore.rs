@@ -87,16 +87,8 @@ impl LagTask {
             }
             (Some(_), None) if self.is_reset => {}
             (committed, record) => {
-                let said =
-                    |offset: Option<i64>| offset.map_or("nothing".to_owned(), |offset| format!("offset {offset}"));
-                return Err(Halt::Stop(format!(
-                    "lag partition {}: the group has committed {}, but its changelog counts up to {}. Offsets were reset or \
-                     expired, or the changelog was deleted; set the group back to the changelog's offset, or start anew with \
-                     another --application-id",
-                    self.partition,
-                    said(committed),
-                    said(record.map(|record| record.next)),
-                )));
+                let counted = record.map(|record| record.next);
+                return Err(Halt::disagreement("lag", self.partition, committed, counted));
             }
         }
         if self.is_reset {

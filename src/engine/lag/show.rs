@@ -15,7 +15,7 @@ use super::groups;
 use super::index::{Answer, PartitionIndex};
 use super::lags::{self, lags};
 use super::logs::{Logs, PartitionLog};
-use super::metrics::{self, Metric};
+use super::metrics::Metric;
 use super::shown::{Shown, States, VALUES};
 use super::stage::LagTask;
 use super::status::{Status, status};
@@ -186,17 +186,19 @@ impl LagTask {
         let mut values = Vec::new();
         for outcome in Outcome::ALL {
             let key = SeriesKey::of([super::stage::OFFSETS_TOPIC, &partition, outcome.name()]);
-            values.push((metrics::RECORDS, key, whole(self.ledger.count(outcome))));
+            values.push((gauge::BUILT_IN_RECORDS, key, whole(self.ledger.count(outcome))));
         }
         let of_lag = || SeriesKey::of([Metric::Lag.name(), &*partition]);
-        values.push((metrics::SERIES, of_lag(), i64::from(self.table.len())));
-        values.push((metrics::OVERFLOW, of_lag(), whole(self.overflowed())));
+        values.push((gauge::BUILT_IN_SERIES, of_lag(), i64::from(self.table.len())));
+        values.push((gauge::BUILT_IN_OVERFLOW, of_lag(), whole(self.overflowed())));
         let of_partition = || SeriesKey::of([&*partition]);
-        values.push((metrics::UNKNOWN, of_partition(), whole(self.unknown)));
+        values.push((gauge::BUILT_IN_UNKNOWN, of_partition(), whole(self.unknown)));
         let stalled = self.fresh.stalled(at).as_micros() / 1_000_000;
-        values.push((metrics::STALLED, of_partition(), stalled));
+        values.push((gauge::BUILT_IN_STALLED, of_partition(), stalled));
         for (name, SeriesKey(key), value) in values {
-            let (definition, shape) = metrics::own(name);
+            let Some((definition, shape)) = gauge::built_in(name) else {
+                continue;
+            };
             let counter = self
                 .own
                 .entry((name, key.clone()))

@@ -14,11 +14,14 @@ use crate::engine::plan::Kind;
 use crate::engine::series::{SeriesKey, partition_of};
 
 const BUILT_IN_LATE: &str = "streamgauge_late_records_total";
-const BUILT_IN_SERIES: &str = "streamgauge_series";
-const BUILT_IN_OVERFLOW: &str = "streamgauge_overflow_records_total";
+pub const BUILT_IN_SERIES: &str = "streamgauge_series";
+pub const BUILT_IN_OVERFLOW: &str = "streamgauge_overflow_records_total";
 const BUILT_IN_RETIRED: &str = "streamgauge_retired_records_total";
 const BUILT_IN_RETIRED_KEYED: &str = crate::engine::correlate::RETIRED_TOTAL;
 const BUILT_IN_WATERMARK_LAG: &str = "streamgauge_watermark_lag_seconds";
+/// Of the lag stage.
+pub const BUILT_IN_UNKNOWN: &str = "streamgauge_lag_unknown_records_total";
+pub const BUILT_IN_STALLED: &str = "streamgauge_lag_stalled_seconds";
 /// The ledger's outcomes, sampled by the taps.
 pub const BUILT_IN_RECORDS: &str = "streamgauge_records_total";
 
@@ -108,7 +111,7 @@ impl GaugeTask {
 }
 
 /// streamgauge's own metrics that leave through the pipeline.
-fn built_in(name: &str) -> Option<(Definition, Shape)> {
+pub fn built_in(name: &str) -> Option<(Definition, Shape)> {
     let (help, unit, shape, labels): (&str, &str, Shape, &[&str]) = match name {
         BUILT_IN_RECORDS => (
             "Input offsets by how they ended; see the loss ledger",
@@ -145,6 +148,18 @@ fn built_in(name: &str) -> Option<(Definition, Shape)> {
             "{record}",
             Shape::Cumulative,
             &["join", "partition"],
+        ),
+        BUILT_IN_UNKNOWN => (
+            "Records of the offsets topic of a version that is not known",
+            "{record}",
+            Shape::Cumulative,
+            &["partition"],
+        ),
+        BUILT_IN_STALLED => (
+            "For how long a partition of the offsets topic has not been read to its end",
+            "s",
+            Shape::Gauge,
+            &["partition"],
         ),
         BUILT_IN_WATERMARK_LAG => (
             "Wall time minus the watermark of an input partition",
