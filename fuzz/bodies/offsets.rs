@@ -1,8 +1,10 @@
 //! Records of `__consumer_offsets`.
 //!
 //! Rule: the first byte is the key's length; what follows the key is the value, none a tombstone. Any bytes are read, as
-//! unknown, or as malformed. What is read by hand and what is read by the tables agree.
+//! unknown, or as malformed. What is read by hand and what is read by the tables agree. Our own kinds of records, which
+//! polls are written as, are unknown to the broker's.
 
+use streamgauge::engine::lag::polled::OwnRecord;
 use streamgauge::engine::lag::protocol;
 use streamgauge::engine::lag::record::{ClassicGroup, Record};
 use streamgauge::engine::lag::schema::Kind;
@@ -20,6 +22,9 @@ pub fn run(bytes: &[u8]) {
     let view = View::read(key, value);
     assert!(!view.to_string().contains('\n'));
     let _ = view.json();
+    if let Ok(Some(_)) = OwnRecord::read(key, value) {
+        assert!(view.is_unknown(), "{view}");
+    }
     match Record::read(key, value) {
         Err(_) => assert!(view.is_malformed(), "{view}"),
         Ok(Record::Unknown(_)) => assert!(view.is_unknown(), "{view}"),

@@ -4,17 +4,18 @@
 //! itself; every other stage has a group of its own, so that it balances, scales and fails alone.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::engine::correlate::{CorrelateOptions, CorrelateStage};
 use crate::engine::gauge::{GaugeOptions, GaugeStage};
 use crate::engine::lag::{LagOptions, LagStage, OFFSETS_TOPIC};
-use crate::engine::plan::Plan;
+use crate::engine::plan::{LagFrom, Plan};
 use crate::engine::tap::TapStage;
 use crate::engine::task::{OpenTask, Stage};
 use crate::engine::time::Span;
 use crate::export::settings::Signal;
-use crate::kafka::Watched;
+use crate::kafka::{PollerOptions, Watched};
 use crate::runtime::log::{ClientOptions, Connect};
 use crate::runtime::stats::Stats;
 use crate::runtime::worker::Topics;
@@ -37,6 +38,9 @@ pub(super) const CORRELATE_REPARTITION: &str = "correlate-repartition";
 pub(super) const CORRELATE_CHANGELOG: &str = "correlate-changelog";
 pub(super) const TRACES_OUTBOX: &str = "otlp-traces";
 pub(super) const LAG_CHANGELOG: &str = "lag-changelog";
+/// What polls of groups found, where the offsets topic is not read, and the changelog then.
+pub(super) const LAG_POLLED: &str = "lag-polled";
+pub(super) const LAG_POLLED_CHANGELOG: &str = "lag-polled-changelog";
 
 /// As many partitions has the offsets topic unless the brokers are set otherwise (`offsets.topic.num.partitions`).
 pub const OFFSETS_PARTITIONS: u32 = 50;
@@ -60,7 +64,7 @@ pub struct Application {
     pub tap_workers: u32,
     /// Keys and undecided records that one correlate task may hold before sources that are ahead wait.
     pub max_open: u64,
-    /// Partitions of the brokers' own topic of offsets, and so of the lag stage's changelog.
+    /// Partitions of what the lag stage reads, and so of its changelog.
     pub offsets_partitions: u32,
 }
 
@@ -215,14 +219,16 @@ impl Application {
             lag,
             tapped: self.input_topics().into_iter().collect(),
         };
+        // Each poll makes a survey due; one that is late is not waited for for ever.
+        let survey_every = Span::micros(every.as_micros().saturating_mul(if self.plan.polls() { 2 } else { 1 }));
         let mut worker = self.options(Stage::Lag, 0);
         worker.topics.changelog = Some(self.lag_changelog());
         worker.topics.outbox = Some((self.outbox(), self.shuffle_partitions));
         Some(WorkerSetup {
             client: self.client(Stage::Lag, 0),
             options: WorkerOptions {
-                inputs: vec![OFFSETS_TOPIC.to_owned()],
-                survey_every: Some(every),
+                inputs: vec![self.lag_input()],
+                survey_every: Some(survey_every),
                 index: self.plan.indexes().then(|| self.index()),
                 // Each survey is sealed at once. Commits of its own are input like others: it is not to feed itself faster.
                 seal_every: Span::micros(every.as_micros().saturating_mul(2)),
@@ -233,9 +239,39 @@ impl Application {
         })
     }
 
+    /// What the lag stage reads.
+    pub fn lag_input(&self) -> String {
+        if self.plan.polls() {
+            named(&self.id, LAG_POLLED)
+        } else {
+            OFFSETS_TOPIC.to_owned()
+        }
+    }
+
     /// What the lag stage knows of groups.
     pub fn lag_changelog(&self) -> String {
-        named(&self.id, LAG_CHANGELOG)
+        named(
+            &self.id,
+            if self.plan.polls() {
+                LAG_POLLED_CHANGELOG
+            } else {
+                LAG_CHANGELOG
+            },
+        )
+    }
+
+    /// What is polled, and where to; `None` where nothing is.
+    pub fn poller(&self) -> Option<PollerOptions> {
+        let lag = self.plan.lag.as_ref().filter(|_| self.plan.polls())?;
+        Some(PollerOptions {
+            topic: self.lag_input(),
+            partitions: NonZeroU32::new(self.offsets_partitions)?,
+            transactional_id: named(&self.id, "lag-poller"),
+            group: self.group(Stage::Lag),
+            every: lag.every,
+            groups: lag.groups.clone(),
+            topics: lag.topics.clone(),
+        })
     }
 
     pub fn gauge_worker(&self) -> WorkerSetup {
@@ -299,7 +335,7 @@ impl Application {
                 Stage::Tap => self.input_topics(),
                 Stage::Correlate if self.plan.correlates() => vec![self.correlate_repartition()],
                 Stage::Correlate => continue,
-                Stage::Lag if self.plan.lag.is_some() => vec![OFFSETS_TOPIC.to_owned()],
+                Stage::Lag if self.plan.lag.is_some() => vec![self.lag_input()],
                 Stage::Lag => continue,
                 Stage::Gauge => vec![self.gauge_repartition()],
                 Stage::Export => vec![self.outbox()],
@@ -346,6 +382,7 @@ impl Application {
             sample_ends: false,
             survey_every: None,
             index: None,
+            beside: None,
             trim_input: false,
             topic_ids: false,
             accept_reset: self.accept_reset,
@@ -453,9 +490,17 @@ pub fn internal_topics(
             "open requests, looked-up values, records that wait",
         ));
     }
+    if plan.polls() {
+        let holds = "what groups have committed, as the Admin API told it";
+        topics.push(topic(LAG_POLLED, offsets_partitions, true, None, holds));
+    }
     if plan.lag.is_some() {
         topics.push(topic(
-            LAG_CHANGELOG,
+            if plan.polls() {
+                LAG_POLLED_CHANGELOG
+            } else {
+                LAG_CHANGELOG
+            },
             offsets_partitions,
             true,
             None,
@@ -481,7 +526,12 @@ fn hours(span: Span) -> u32 {
 
 /// An input topic that is one of the application's own: it would be fed with what it is read for.
 pub fn own_input<'p>(plan: &'p Plan, application_id: &str) -> Option<&'p str> {
-    let own = internal_topics(application_id, 1, 1, plan);
+    let of = |from| {
+        let mut plan = plan.clone();
+        plan.lag.iter_mut().for_each(|lag| lag.from = from);
+        internal_topics(application_id, 1, 1, &plan)
+    };
+    let own = [of(LagFrom::Offsets), of(LagFrom::Admin)].concat();
     let inputs = plan.topics.iter().map(|topic| topic.topic.as_str());
     inputs
         .into_iter()

@@ -14,12 +14,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::cluster::{ApplicationArgs, ClusterArgs};
-use super::{Exit, application, complain, rights};
+use super::{Exit, application, complain, lag_source, rights};
 use crate::engine::lag::status::Rules;
 use crate::engine::lag::{OFFSETS_TOPIC, metric_names};
 use crate::engine::plan::ValueFrom;
 use crate::engine::plan::{
-    Kind, LabelFrom, Lag, Metric, MetricIx, Operator, Plan, Recipe, Respond, SourcePlan, TimeFormat, TimeFrom,
+    Kind, LabelFrom, Lag, LagFrom, Metric, MetricIx, Operator, Plan, Recipe, Respond, SourcePlan, TimeFormat, TimeFrom,
     TopicPlan,
 };
 use crate::engine::tap::expr::Expr;
@@ -59,12 +59,20 @@ pub fn command(args: &CheckArgs) -> ExitCode {
         Ok(connection) => connection,
         Err(exit) => return exit.into(),
     };
-    let mut ask = |plan: &Plan| ask_brokers(&connection, &request.application_id, plan);
+    let mut ask = |plan: &mut Plan| ask_brokers(&connection, &request.application_id, plan);
     run(&request, &super::environment, Some(&mut ask))
 }
 
 /// Partition counts, once the login is known to have every right that `run` needs.
-fn ask_brokers(connection: &Connection, application_id: &str, plan: &Plan) -> Result<PartitionCounts, Unasked> {
+///
+/// Where the pipeline leaves it open what lag is read from, the plan says it then.
+fn ask_brokers(connection: &Connection, application_id: &str, plan: &mut Plan) -> Result<PartitionCounts, Unasked> {
+    if let Some(lag) = plan.lag.as_mut().filter(|lag| lag.from == LagFrom::Auto)
+        && let Some(why) = lag_source::polled_because(connection, application_id, true)?
+    {
+        complain(format!("groups will be polled by the Admin API: {why}"));
+        lag.from = LagFrom::Admin;
+    }
     let topics: Vec<String> = plan.topics.iter().map(|topic| topic.topic.clone()).collect();
     let (_, found) = kafka::describe(connection, &topics)?;
     let missing = rights::missing(connection, application_id, plan, &found)?;
@@ -90,7 +98,7 @@ pub struct Request {
 }
 
 /// Asks the brokers for the partition counts of the input topics.
-pub type Ask<'a> = &'a mut dyn FnMut(&Plan) -> Result<PartitionCounts, Unasked>;
+pub type Ask<'a> = &'a mut dyn FnMut(&mut Plan) -> Result<PartitionCounts, Unasked>;
 
 /// Why the brokers gave no answer, a reason a line, and how the process ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +122,7 @@ impl From<ConnectError> for Unasked {
 
 /// Checks, prints and tells how the process ends.
 pub fn run(request: &Request, env: &dyn Fn(&str) -> Option<String>, ask: Option<Ask<'_>>) -> ExitCode {
-    let checked = match check_files(&request.files, env) {
+    let mut checked = match check_files(&request.files, env) {
         Ok(checked) => checked,
         Err(diagnostics) => {
             eprint!("{}", diagnostics.render(Look::of(&std::io::stderr())));
@@ -126,7 +134,7 @@ pub fn run(request: &Request, env: &dyn Fn(&str) -> Option<String>, ask: Option<
         complain(checked.hidden.mask(&refused));
         return Exit::Usage.into();
     }
-    let counts = match ask.map(|ask| ask(&checked.plan)).transpose() {
+    let counts = match ask.map(|ask| ask(&mut checked.plan)).transpose() {
         Ok(counts) => counts,
         Err(unasked) => {
             unasked.why.iter().for_each(complain);
@@ -237,7 +245,11 @@ impl Report<'_> {
             self.line(2, "correlate", &correlates);
         }
         if self.plan().lag.is_some() {
-            let lag = format!("one task a partition of {OFFSETS_TOPIC}, group {application}-lag");
+            let input = match self.plan().polls() {
+                true => format!("{application}-lag-polled"),
+                false => OFFSETS_TOPIC.to_owned(),
+            };
+            let lag = format!("one task a partition of {input}, group {application}-lag");
             self.line(2, "lag", &lag);
         }
         if has_topics {
@@ -327,7 +339,10 @@ impl Report<'_> {
         let topics = application::internal_topics(
             application_id,
             *shuffle_partitions,
-            application::OFFSETS_PARTITIONS,
+            match self.plan().polls() {
+                true => *shuffle_partitions,
+                false => application::OFFSETS_PARTITIONS,
+            },
             self.plan(),
         );
         let width = topics.iter().map(|topic| topic.name.len()).max().unwrap_or_default();
@@ -381,11 +396,17 @@ impl Report<'_> {
             Rules::Burrow { .. } => "Burrow's rules",
         };
         let _ = writeln!(self.out, "  lag of consumer groups");
+        let from = match lag.from {
+            LagFrom::Auto => format!("{OFFSETS_TOPIC}, or the Admin API where that may not be read"),
+            LagFrom::Offsets => OFFSETS_TOPIC.to_owned(),
+            LagFrom::Admin => "the Admin API, asked by one instance".to_owned(),
+        };
+        self.line(4, "from", &from);
         self.line(4, "groups", &self.mask(&lag.groups.to_string()));
         self.line(4, "topics", &self.mask(&lag.topics.to_string()));
         self.line(4, "every", &format!("{}, status by {rules}", spell_duration(lag.every)));
         let most = format!(
-            "{} partitions of groups in each partition of {OFFSETS_TOPIC}",
+            "{} partitions of groups in each partition of what it reads",
             lag.max_series
         );
         self.line(4, "at most", &most);

@@ -13,6 +13,7 @@ mod decode;
 pub mod demo;
 mod health;
 mod lag;
+mod lag_source;
 mod logs;
 mod rights;
 mod run;

@@ -10,7 +10,7 @@
 
 use super::application::{
     self, Application, CORRELATE_CHANGELOG, CORRELATE_REPARTITION, DEAD_LETTERS, GAUGE_CHANGELOG, GAUGE_REPARTITION,
-    INDEX, LAG_CHANGELOG, OUTBOX, TRACES_OUTBOX, named,
+    INDEX, LAG_CHANGELOG, LAG_POLLED, LAG_POLLED_CHANGELOG, OUTBOX, TRACES_OUTBOX, named,
 };
 use crate::engine::lag::OFFSETS_TOPIC;
 use crate::engine::plan::Plan;
@@ -74,7 +74,10 @@ fn needs(application_id: &str, plan: &Plan, stages: &[Stage]) -> Vec<TopicNeed> 
             own(CORRELATE_CHANGELOG, &[(Correlate, &[Read, Write])]),
         ]);
     }
-    if plan.lag.is_some() {
+    if plan.polls() {
+        let polled: &[(Stage, &[Operation])] = &[(Lag, &[Read, Write])];
+        needs.extend([own(LAG_POLLED, polled), own(LAG_POLLED_CHANGELOG, polled)]);
+    } else if plan.lag.is_some() {
         if stages.contains(&Lag) {
             needs.push(TopicNeed {
                 topic: OFFSETS_TOPIC.to_owned(),

@@ -13,8 +13,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::application::{self, Application, DEAD_LETTER_PARTITIONS, InternalTopic};
 use super::cluster::{ApplicationArgs, ClusterArgs, legal_name};
 use super::workers::{self, Running};
-use super::{Exit, complain, environment, rights};
+use super::{Exit, complain, environment, lag_source, rights};
 use crate::engine::lag::OFFSETS_TOPIC;
+use crate::engine::plan::LagFrom;
 use crate::engine::task::Stage;
 use crate::engine::time::Span;
 use crate::export::outbox::{self, Control, OutboxConfig};
@@ -23,11 +24,13 @@ use crate::export::settings::{Settings, Signal};
 use crate::export::stats::ExportStats;
 use crate::export::telemetry::{self, Telemetry};
 use crate::http;
-use crate::kafka::{self, Cleanup, ConnectError, EnsureError, KafkaCluster, OrphanWatch, TopicSpec};
+use crate::kafka::{
+    self, Cleanup, ConnectError, Connection, EnsureError, KafkaCluster, OrphanWatch, Poller, PollerOptions, TopicSpec,
+};
 use crate::pipeline;
-use crate::runtime::Stop;
 use crate::runtime::log::{Connect, LogError};
 use crate::runtime::stats::Stats;
+use crate::runtime::{Beside, Guard, Stop};
 
 #[derive(Args, Debug)]
 pub struct RunArgs {
@@ -182,7 +185,11 @@ fn start_stages(
     let mut setups = Vec::new();
     let taps = application.plan.taps();
     if args.stages.contains(&Stage::Lag) {
-        setups.extend(application.lag_worker());
+        let poller = application.poller();
+        setups.extend(application.lag_worker().map(|mut setup| {
+            setup.options.beside = poller.map(|options| polling(cluster.connection().clone(), options));
+            setup
+        }));
     }
     if taps && args.stages.contains(&Stage::Gauge) {
         setups.push(application.gauge_worker());
@@ -216,6 +223,19 @@ fn start_stages(
         threads.exports.push(outbox::spawn(config, log, Arc::clone(control)));
     }
     Ok(threads)
+}
+
+/// The instance that owns the first partition asks for all groups.
+fn polling(connection: Connection, options: PollerOptions) -> Beside {
+    Beside::new(move || -> Guard {
+        match Poller::start(&connection, options.clone()) {
+            Ok(poller) => Box::new(poller),
+            Err(error) => {
+                tracing::error!(%error, "no thread to poll groups: there will be no lag");
+                Box::new(())
+            }
+        }
+    })
 }
 
 /// Only instances with names can leave a partition without an owner.
@@ -348,10 +368,10 @@ impl From<ConnectError> for NotPrepared {
 }
 
 fn try_to_prepare(cluster: &KafkaCluster, application: &mut Application, args: &RunArgs) -> Result<(), NotPrepared> {
-    require_rights(cluster, application, args)?;
     if application.plan.lag.is_some() {
-        application.offsets_partitions = offsets_partitions(cluster, application)?;
+        find_lag_input(cluster, application, args)?;
     }
+    require_rights(cluster, application, args)?;
     let specs: Vec<TopicSpec> = application
         .internal_topics()
         .iter()
@@ -378,8 +398,35 @@ fn try_to_prepare(cluster: &KafkaCluster, application: &mut Application, args: &
     guard_state(cluster, application, args)
 }
 
-/// How many partitions the offsets topic has. Brokers make it when the first group looks for its coordinator.
-fn offsets_partitions(cluster: &KafkaCluster, application: &Application) -> Result<u32, NotPrepared> {
+/// Decides what the lag stage reads, and finds out how many partitions that has.
+fn find_lag_input(cluster: &KafkaCluster, application: &mut Application, args: &RunArgs) -> Result<(), NotPrepared> {
+    let from = application.plan.lag.as_ref().map(|lag| lag.from);
+    let mut why = None;
+    if from == Some(LagFrom::Auto) {
+        let reads = args.stages.contains(&Stage::Lag);
+        why = lag_source::polled_because(cluster.connection(), &application.id, reads)?;
+    }
+    if why.is_none() && !application.plan.polls() {
+        match offsets_partitions(cluster, application)? {
+            Some(partitions) => application.offsets_partitions = partitions,
+            None if from == Some(LagFrom::Auto) => why = Some(lag_source::hidden()),
+            None => return Err(NotPrepared::Yet(format!("{OFFSETS_TOPIC} does not exist yet"))),
+        }
+    }
+    if let Some(why) = why {
+        tracing::warn!("groups are polled by the Admin API, and not read from their topic: {why}");
+        let plan = Arc::make_mut(&mut application.plan);
+        plan.lag.iter_mut().for_each(|lag| lag.from = LagFrom::Admin);
+    }
+    if application.plan.polls() {
+        application.offsets_partitions = application.shuffle_partitions;
+    }
+    Ok(())
+}
+
+/// How many partitions the offsets topic has; `None` where the brokers do not tell. They make it when the first group looks
+/// for its coordinator.
+fn offsets_partitions(cluster: &KafkaCluster, application: &Application) -> Result<Option<u32>, NotPrepared> {
     let count = || -> Result<Option<u32>, NotPrepared> {
         let (_, found) = kafka::describe(cluster.connection(), &[OFFSETS_TOPIC.to_owned()])?;
         Ok(found
@@ -388,12 +435,14 @@ fn offsets_partitions(cluster: &KafkaCluster, application: &Application) -> Resu
             .filter(|count| *count > 0))
     };
     if let Some(count) = count()? {
-        return Ok(count);
+        return Ok(Some(count));
     }
     // The answer does not matter: the question makes the topic.
     let asked = kafka::fetch_group_offsets(cluster.connection(), &application.group(Stage::Lag), None);
-    let why = asked.err().map_or_else(String::new, |error| format!(": {error}"));
-    count()?.ok_or_else(|| NotPrepared::Yet(format!("{OFFSETS_TOPIC} does not exist yet{why}")))
+    match (count()?, asked) {
+        (None, Err(error)) => Err(NotPrepared::Yet(format!("{OFFSETS_TOPIC} does not exist yet: {error}"))),
+        (count, _) => Ok(count),
+    }
 }
 
 fn require_rights(cluster: &KafkaCluster, application: &Application, args: &RunArgs) -> Result<(), NotPrepared> {

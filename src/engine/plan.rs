@@ -22,14 +22,14 @@ pub use join::{
     Ask, Emit, Join, JoinIx, JoinedLabel, KeyFrom, Latest, MAX_KEY_BYTES, Measure, Measured, Operator, Respond, Side,
 };
 pub use journey::{Attribute, AttributeFrom, Journeys, Sampling, SpanFrom};
-pub use lag::Lag;
+pub use lag::{Lag, LagFrom};
 
 /// Index into [`Plan::metrics`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MetricIx(pub usize);
 
 /// Everything that one process runs.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Names of the pipelines, unique; a metric belongs to one.
     pub pipelines: Vec<String>,
@@ -88,7 +88,7 @@ pub enum Merge {
 }
 
 /// One input topic: how to read its records and what to do with them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TopicPlan {
     pub topic: String,
     pub timing: Timing,
@@ -101,7 +101,7 @@ pub struct TopicPlan {
 }
 
 /// One source on a topic: a condition and what it feeds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SourcePlan {
     /// As in the file, for messages; the implicit source of `"*"` is called `*`.
     pub name: String,
@@ -113,7 +113,7 @@ pub struct SourcePlan {
 }
 
 /// How a record of one source becomes part of one metric.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Recipe {
     pub metric: MetricIx,
     /// In the order of [`Metric::labels`].
@@ -122,7 +122,7 @@ pub struct Recipe {
 }
 
 /// Where a label's value comes from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum LabelFrom {
     Const(String),
     /// A field: text, number or boolean. Missing or null becomes `otherwise`, or makes the record malformed without it;
@@ -151,7 +151,7 @@ pub enum LabelFrom {
 }
 
 /// What a record adds to a metric.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum ValueFrom {
     /// One.
     One,

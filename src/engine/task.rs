@@ -221,6 +221,11 @@ pub trait Task: Send {
         false
     }
 
+    /// Whether something came that the logs are to be asked for before the next survey is due.
+    fn is_due(&self) -> bool {
+        false
+    }
+
     /// How far the task's partition is, where the stage makes some wait for others.
     fn watermark(&self) -> Option<Watermark> {
         None

@@ -3,6 +3,7 @@
 //! Rule: the runtime knows no stage and no Kafka. It decides when to seal, send again, close, restore and give up; see
 //! [`worker`] for the order of things.
 
+mod beside;
 pub mod clock;
 mod committing;
 pub mod log;
@@ -14,5 +15,6 @@ mod surveying;
 mod waiting;
 pub mod worker;
 
+pub use beside::{Beside, Guard};
 pub use waiting::Heed;
 pub use worker::{Stop, Worker, WorkerOptions};

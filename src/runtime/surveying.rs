@@ -21,6 +21,9 @@ use crate::engine::time::{Span, WallTime};
 /// Between two questions while tasks are behind.
 const SOON: Span = Span::seconds(1);
 
+/// From what makes a survey due to the survey: what comes for one task comes for the others too.
+const GATHER: Span = Span::millis(250);
+
 /// How long records are counted in one survey.
 const READING: Duration = Duration::from_secs(2);
 
@@ -88,6 +91,10 @@ impl Worker {
         let Some(every) = self.options.survey_every else {
             return Ok(());
         };
+        let mut running = self.owned.iter().filter_map(Owned::running);
+        if self.surveying == Surveying::Idle && running.any(|task| task.is_due()) {
+            self.next_survey = self.next_survey.min(now.ahead(GATHER));
+        }
         match self.surveying {
             Surveying::Idle if now >= self.next_survey => self.ask_ends(every, now),
             Surveying::Idle => Ok(()),
@@ -146,7 +153,7 @@ impl Worker {
 }
 
 impl Owned {
-    fn running(&self) -> Option<&dyn Task> {
+    pub(super) fn running(&self) -> Option<&dyn Task> {
         let task = self.task.as_deref()?;
         (self.phase == Phase::Running).then_some(task)
     }

@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::beside::{Beside, Guard};
 use super::log::{Log, LogError, Notice, TopicPartition};
 use super::owned::{Owned, Phase, Taken};
 use super::sealed::Sealed;
@@ -55,6 +56,8 @@ pub struct WorkerOptions {
     pub survey_every: Option<Span>,
     /// The offset index, which every lag worker reads whole.
     pub index: Option<String>,
+    /// What one member of the group does beside its tasks.
+    pub beside: Option<Beside>,
     /// The input is our own repartition topic, and is deleted behind the commits. Never for topics of others.
     pub trim_input: bool,
     /// Whether the input's topic ids are part of the tasks' state.
@@ -103,6 +106,8 @@ pub struct Worker {
     pub(super) next_survey: WallTime,
     /// The offset index is being read.
     pub(super) reads_index: bool,
+    /// See [`WorkerOptions::beside`].
+    pub(super) beside: Option<Guard>,
     pub(super) commit_began: Option<Instant>,
     pub(super) step: u64,
     pub(super) troubled_until: WallTime,
@@ -137,6 +142,7 @@ impl Worker {
             surveying: Surveying::Idle,
             next_survey: WallTime(0),
             reads_index: false,
+            beside: None,
             commit_began: None,
             step: 0,
             troubled_until: WallTime(0),
@@ -159,6 +165,7 @@ impl Worker {
         self.tell_counts(now)?;
         self.tell_ends(now)?;
         self.read_index(now)?;
+        self.run_beside();
         self.survey(now)?;
         self.let_wait(taken, now)?;
         if self.sealed.is_none() && (now >= self.next_seal || self.weight() > self.options.seal_bytes) {

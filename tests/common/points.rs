@@ -16,6 +16,8 @@ pub struct Id {
     pub name: String,
     pub attributes: Attributes,
     pub resource: Attributes,
+    /// Of the instrumentation scope.
+    pub scope: Attributes,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -87,12 +89,13 @@ impl Points {
         for of_resource in list(&request["resourceMetrics"]) {
             let resource = attributes(&of_resource["resource"]["attributes"]);
             for scope in list(&of_resource["scopeMetrics"]) {
+                let scope_attributes = attributes(&scope["scope"]["attributes"]);
                 let series = match text(&scope["scope"]["name"]).as_str() {
                     "streamgauge.process" => &mut self.processes,
                     _ => &mut self.series,
                 };
                 for metric in list(&scope["metrics"]) {
-                    take_metric(series, &resource, metric);
+                    take_metric(series, &resource, &scope_attributes, metric);
                 }
             }
         }
@@ -272,7 +275,7 @@ impl Value {
     }
 }
 
-fn take_metric(all: &mut BTreeMap<Id, Series>, resource: &Attributes, metric: &Json) {
+fn take_metric(all: &mut BTreeMap<Id, Series>, resource: &Attributes, scope: &Attributes, metric: &Json) {
     let name = text(&metric["name"]);
     let kinds = ["sum", "gauge", "histogram", "exponentialHistogram"];
     let Some(kind) = kinds.into_iter().find(|kind| metric[kind].is_object()) else {
@@ -295,6 +298,7 @@ fn take_metric(all: &mut BTreeMap<Id, Series>, resource: &Attributes, metric: &J
             name: name.clone(),
             attributes: attributes(&point["attributes"]),
             resource: resource.clone(),
+            scope: scope.clone(),
         };
         let series = all.entry(id).or_insert_with(|| Series {
             shape,

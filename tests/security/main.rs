@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod login;
+mod polled;
 mod rights;
 
 use std::path::{Path, PathBuf};
@@ -38,11 +39,11 @@ metrics:
   order_seconds: { respond: { from: orders, to: answers, on: /id, within: 1m } }
 traces:
   orders: { of: order_seconds }
-lag: { every: 1s }
+lag: { from: offsets, every: 1s }
 "#;
 
 /// The part of [`PIPELINE`] that asks for lag.
-const LAG: &str = "lag: { every: 1s }\n";
+const LAG: &str = "lag: { from: offsets, every: 1s }\n";
 
 fn pipeline(folder: &Path) -> PathBuf {
     let path = folder.join("orders.yaml");
@@ -52,9 +53,16 @@ fn pipeline(folder: &Path) -> PathBuf {
 
 /// What docs/operations.md says that an application of this id and name of user needs.
 fn documented(application: &str, user: &str) -> Vec<Acl> {
+    let acls = rights_of("## What it needs of the broker", application, user);
+    assert!(acls.len() > 10, "the table is there: {acls:?}");
+    acls
+}
+
+/// The rights in the tables below this heading.
+fn rights_of(heading: &str, application: &str, user: &str) -> Vec<Acl> {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).expect("the page");
     let (_, section) = page
-        .split_once("## What it needs of the broker")
+        .split_once(&format!("\n{heading}\n"))
         .expect("the section about rights");
     let section = section.split("\n## ").next().expect("its text");
     let rows = section.lines().filter_map(|line| {
@@ -71,22 +79,19 @@ fn documented(application: &str, user: &str) -> Vec<Acl> {
         };
         Some((resource, pattern, name, operations))
     });
-    let acls: Vec<Acl> = rows
-        .flat_map(|(resource, pattern, name, operations)| {
-            operations.split(", ").map(move |operation| Acl {
-                user: user.to_owned(),
-                resource: resource.to_owned(),
-                pattern: pattern.to_owned(),
-                name: match name {
-                    "every input topic" => ORDERS.to_owned(),
-                    name => name.trim_matches('`').replacen("APP", application, 1),
-                },
-                operation: operation.to_owned(),
-            })
+    rows.flat_map(|(resource, pattern, name, operations)| {
+        operations.split(", ").map(move |operation| Acl {
+            user: user.to_owned(),
+            resource: resource.to_owned(),
+            pattern: pattern.to_owned(),
+            name: match name {
+                "every input topic" => ORDERS.to_owned(),
+                name => name.trim_matches('`').replacen("APP", application, 1),
+            },
+            operation: operation.to_owned(),
         })
-        .collect();
-    assert!(acls.len() > 10, "the table is there: {acls:?}");
-    acls
+    })
+    .collect()
 }
 
 fn kafka_arguments(settings: &[String]) -> Vec<String> {

@@ -46,6 +46,8 @@ pub struct Freezer<'a> {
     application: &'a str,
     /// The gauge partition: a label of overflow series.
     partition: u32,
+    /// An attribute of the scope: how the points were come by.
+    mark: Option<(&'static str, &'static str)>,
     requests: Vec<Vec<u8>>,
     current: Vec<ResourceMetrics>,
     /// Bytes of `current`, never underestimated by more than the envelopes.
@@ -67,10 +69,16 @@ impl<'a> Freezer<'a> {
         Self {
             application,
             partition,
+            mark: None,
             requests: Vec::new(),
             current: Vec::new(),
             size: 0,
         }
+    }
+
+    /// Marks all points with an attribute of their scope: their names and labels stay what they are.
+    pub fn marked(self, mark: Option<(&'static str, &'static str)>) -> Self {
+        Self { mark, ..self }
     }
 
     /// Adds the points of one series.
@@ -109,7 +117,10 @@ impl<'a> Freezer<'a> {
             self.current.push(ResourceMetrics {
                 resource: Some(resource(self.application, &definition.pipeline)),
                 scope_metrics: vec![ScopeMetrics {
-                    scope: Some(scope()),
+                    scope: Some(InstrumentationScope {
+                        attributes: self.mark.iter().map(|(key, value)| text(key, value)).collect(),
+                        ..scope()
+                    }),
                     ..ScopeMetrics::default()
                 }],
                 schema_url: String::new(),

@@ -6,7 +6,8 @@
 //! - an open transaction keeps what came behind it from being read, and a busy partition always has one. After [`SKIPS`]
 //!   surveys that were not fresh it is enough if all has been read that was there at the survey before. Behind a
 //!   transaction that stays open that never is so;
-//! - a survey that nobody answered for the own partition makes nothing fresh.
+//! - a survey that nobody answered for the own partition makes nothing fresh;
+//! - where groups are polled, what is known is as old as the last poll: it is fresh once.
 
 use crate::engine::time::{Span, WallTime};
 
@@ -67,6 +68,15 @@ impl Fresh {
         let is_fresh = self.at == Some(at) || before.is_some_and(|before| self.at >= Some(before));
         self.skipped = if is_fresh { 0 } else { self.skipped.saturating_add(1) };
         is_fresh
+    }
+
+    /// The same where groups are polled; `is_new`: a poll was read since the last survey that this said was fresh.
+    pub fn polled(&mut self, at: WallTime, is_new: bool) -> bool {
+        self.first.get_or_insert(at);
+        if is_new {
+            self.at = Some(at);
+        }
+        is_new
     }
 
     /// For how long the partition has not been read to where it ended; zero where that is usual.

@@ -8,10 +8,12 @@
 //! - a classic group is deleted by a tombstone, which is also written when the group goes over to the consumer protocol: it
 //!   takes away what the classic protocol said and nothing else;
 //! - records may be compacted away or read again from the start: each one sets what it is about, none counts up;
+//! - where groups are polled, what the poll found of one is all that is known of it;
 //! - beyond the limit of groups a new one is not kept; how many records that concerned is counted.
 
 use std::collections::BTreeMap;
 
+use super::polled::PolledGroup;
 use super::record::ClassicGroup;
 use super::schema::Kind;
 use super::tree::Tree;
@@ -47,6 +49,7 @@ pub enum State {
 pub struct Group {
     classic: Option<Classic>,
     modern: Option<Modern>,
+    polled: Option<PolledGroup>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +97,19 @@ impl Protocol {
             Self::Streams => "streams",
         }
     }
+
+    const ALL: [Self; 5] = [Self::None, Self::Classic, Self::Consumer, Self::Share, Self::Streams];
+
+    /// As records of our own have it.
+    pub(super) const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// What has no meaning here is none.
+    pub(super) fn of(code: i8) -> Self {
+        let at = usize::try_from(code).ok();
+        at.and_then(|at| Self::ALL.get(at).copied()).unwrap_or(Self::None)
+    }
 }
 
 // === impl State ===
@@ -115,14 +131,23 @@ impl State {
 
 impl Group {
     pub fn protocol(&self) -> Protocol {
-        match (&self.modern, &self.classic) {
-            (Some(modern), _) => modern.protocol,
-            (None, Some(_)) => Protocol::Classic,
-            (None, None) => Protocol::None,
+        match (&self.polled, &self.modern, &self.classic) {
+            (Some(polled), ..) => polled.protocol,
+            (None, Some(modern), _) => modern.protocol,
+            (None, None, Some(_)) => Protocol::Classic,
+            (None, None, None) => Protocol::None,
         }
     }
 
-    pub fn members(&self) -> u32 {
+    /// `None` where nobody tells.
+    pub fn members(&self) -> Option<u32> {
+        if let Some(polled) = &self.polled {
+            return polled.members;
+        }
+        Some(self.recorded_members())
+    }
+
+    fn recorded_members(&self) -> u32 {
         match (&self.modern, &self.classic) {
             (Some(modern), _) => {
                 let joined = modern.members.values().filter(|member| member.joined).count();
@@ -133,8 +158,16 @@ impl Group {
         }
     }
 
-    pub fn state(&self) -> State {
-        if self.members() == 0 {
+    /// `None` where nobody tells.
+    pub fn state(&self) -> Option<State> {
+        match &self.polled {
+            Some(polled) => polled.state,
+            None => Some(self.recorded_state()),
+        }
+    }
+
+    fn recorded_state(&self) -> State {
+        if self.recorded_members() == 0 {
             return State::Empty;
         }
         match &self.modern {
@@ -154,7 +187,12 @@ impl Group {
 
     /// Nothing is left that a record said of it.
     pub fn is_gone(&self) -> bool {
-        self.classic.is_none() && self.modern.is_none()
+        self.classic.is_none() && self.modern.is_none() && self.polled.is_none()
+    }
+
+    /// It did not answer the last poll: what is known of it is old.
+    pub fn is_silent(&self) -> bool {
+        self.polled.is_some_and(|polled| polled.is_silent)
     }
 
     fn modern(&mut self, protocol: Protocol) -> &mut Modern {
@@ -245,6 +283,21 @@ impl Groups {
             None => Ok(self.end(about, group, of)),
             Some(value) => self.set(kind, about, group, of, value).map(|()| false),
         }
+    }
+
+    /// What a poll found of a group; `None`: it is gone. `true` as with [`Self::record`].
+    pub fn poll(&mut self, group: &str, polled: Option<PolledGroup>) -> bool {
+        if polled.is_some() {
+            if let Some(known) = self.known(group) {
+                known.polled = polled;
+            }
+            return false;
+        }
+        let Some(known) = self.groups.get_mut(group) else {
+            return false;
+        };
+        known.polled = None;
+        known.is_gone()
     }
 
     fn set(&mut self, kind: Kind, about: About, group: &str, of: Option<&str>, value: &[u8]) -> Result<(), Malformed> {

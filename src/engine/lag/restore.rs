@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 
 use super::changelog::{self, Key, TaskRecord};
+use super::polled::OwnRecord;
 use super::record;
 use super::stage::LagTask;
 use crate::engine::codec::CodecError;
@@ -64,7 +65,15 @@ impl LagTask {
                 }
             }
             Key::Raw(key) => {
-                if let Ok(record::Record::Group { kind, group, of, value }) = record::Record::read(Some(key), value) {
+                if let Ok(Some(OwnRecord::Group { group, polled })) = OwnRecord::read(Some(key), value) {
+                    if self.options.lag.groups.has(group) {
+                        self.groups.poll(group, polled);
+                    } else {
+                        self.raw.insert(key.to_vec(), None);
+                    }
+                } else if let Ok(record::Record::Group { kind, group, of, value }) =
+                    record::Record::read(Some(key), value)
+                {
                     if !self.options.lag.groups.has(group) {
                         self.raw.insert(key.to_vec(), None);
                         return Ok(());

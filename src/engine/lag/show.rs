@@ -4,14 +4,15 @@
 //! where another process with another clock goes on. Metrics follow each other, so that a request says each name once.
 //!
 //! Edges:
-//! - where a partition's leader was silent nothing is said of it, and what was said stays;
+//! - where a partition's leader was silent nothing is said of it, and what was said stays; so with a group that did not
+//!   answer the last poll;
 //! - what is not known is absent; if it was known before, its series is ended.
 
 use std::collections::BTreeMap;
 
 use super::changelog::{self, Key};
 use super::ends::Sample;
-use super::groups;
+use super::groups::{self, Group};
 use super::index::{Answer, PartitionIndex};
 use super::lags::{self, lags};
 use super::logs::{Logs, PartitionLog};
@@ -62,16 +63,24 @@ impl LagTask {
         }
         self.show_consumed(logs, time, &mut points);
         let application = self.options.application.clone();
-        let mut freezer = Freezer::new(&application, self.partition);
+        let mut freezer = Freezer::new(&application, self.partition).marked(self.mark());
         points.freeze(&self.options.pipeline, &mut freezer);
         self.show_own(logs.at(), time, &mut freezer);
         self.outbox = freezer.finish();
         self.last_point = time;
     }
 
+    /// What is polled is older than what brokers write down, and says so.
+    fn mark(&self) -> Option<(&'static str, &'static str)> {
+        self.is_polled().then_some(("streamgauge.lag.from", "admin"))
+    }
+
     fn show_rows(&mut self, logs: &Logs, time: WallTime, points: &mut Points) {
         let (round, rules) = (self.round, self.options.lag.status);
         for (group, of_group) in &mut self.table.groups {
+            if self.groups.get(group).is_some_and(Group::is_silent) {
+                continue;
+            }
             for (topic, of_topic) in &mut of_group.topics {
                 let of_logs = logs.topic(topic);
                 let topic_id = of_logs.and_then(|logs| logs.id);
@@ -163,8 +172,11 @@ impl LagTask {
     fn show_groups(&mut self, time: WallTime, points: &mut Points) {
         for (name, row) in &mut self.table.groups {
             let group = self.groups.get(name);
-            let members = group.map(|group| i64::from(group.members()));
-            let state = group.map(|group| group.state() as usize);
+            if group.is_some_and(Group::is_silent) {
+                continue;
+            }
+            let members = group.and_then(Group::members).map(i64::from);
+            let state = group.and_then(Group::state).map(|state| state as usize);
             let mut values = [None; VALUES];
             values[0] = members;
             let before = (row.shown.alive, row.states);
@@ -185,7 +197,7 @@ impl LagTask {
         let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let mut values = Vec::new();
         for outcome in Outcome::ALL {
-            let key = SeriesKey::of([super::stage::OFFSETS_TOPIC, &partition, outcome.name()]);
+            let key = SeriesKey::of([self.topic.as_str(), &partition, outcome.name()]);
             values.push((gauge::BUILT_IN_RECORDS, key, whole(self.ledger.count(outcome))));
         }
         let of_lag = || SeriesKey::of([Metric::Lag.name(), &*partition]);
@@ -238,7 +250,7 @@ impl LagTask {
             return Vec::new();
         }
         self.last_point = time;
-        let mut freezer = Freezer::new(&self.options.application, self.partition);
+        let mut freezer = Freezer::new(&self.options.application, self.partition).marked(self.mark());
         points.freeze(&self.options.pipeline, &mut freezer);
         freezer.finish()
     }

@@ -18,6 +18,7 @@ use super::consumed::latency_kind;
 use super::fresh::Fresh;
 use super::groups::Groups;
 use super::logs::{Logs, Partitions, Survey, Surveyed, Tail, TailSpan};
+use super::polled::OwnRecord;
 use super::record;
 use super::table::{Kept, Round, Table};
 use crate::engine::gauge::{Counter, STEP};
@@ -59,7 +60,7 @@ pub struct LagStage {
 /// See the module.
 pub struct LagTask {
     pub(super) options: Arc<LagOptions>,
-    topic: String,
+    pub(super) topic: String,
     pub(super) partition: u32,
     pub(super) latency: Kind,
     pub(super) ledger: Ledger,
@@ -90,6 +91,10 @@ pub struct LagTask {
     pub(super) fresh: Fresh,
     /// A survey is under way that this task was told of.
     is_surveying: bool,
+    /// The newest poll that was read whole; that which the last survey was asked with, and that which was shown.
+    poll: Option<WallTime>,
+    asked: Option<WallTime>,
+    shown: Option<WallTime>,
     dead: Vec<DeadLetter>,
     weight: usize,
     /// Frozen points that wait for the seal.
@@ -147,6 +152,9 @@ impl OpenTask for LagStage {
             round: Round(0),
             fresh: Fresh::new(self.options.lag.every),
             is_surveying: false,
+            poll: None,
+            asked: None,
+            shown: None,
             dead: Vec::new(),
             weight: 0,
             outbox: Vec::new(),
@@ -182,7 +190,45 @@ impl LagTask {
             )));
         }
         self.pass(Outcome::Absent, record.offset);
-        let outcome = match record::Record::read(record.key, record.value) {
+        let outcome = match self.own_record(record) {
+            Some(outcome) => outcome,
+            None => self.record_of_broker(record),
+        };
+        self.pass(outcome, record.offset + 1);
+        Ok(())
+    }
+
+    /// The input is not the offsets topic but one that polls are written to.
+    pub(super) fn is_polled(&self) -> bool {
+        self.options.lag.from == plan::LagFrom::Admin
+    }
+
+    /// `None` where it is none of our own kinds.
+    fn own_record(&mut self, record: &Record<'_>) -> Option<Outcome> {
+        if !self.is_polled() {
+            return None;
+        }
+        match OwnRecord::read(record.key, record.value) {
+            Ok(Some(OwnRecord::Marker(at))) => {
+                self.poll = Some(at);
+                Some(Outcome::Counted)
+            }
+            Ok(Some(OwnRecord::Group { group, polled })) => {
+                if !self.options.lag.groups.has(group) {
+                    return Some(Outcome::Filtered);
+                }
+                let is_gone = self.groups.poll(group, polled);
+                self.known(group, is_gone);
+                self.keep(record, group);
+                Some(Outcome::Counted)
+            }
+            // What cannot be read as ours cannot be read at all.
+            Ok(None) | Err(_) => None,
+        }
+    }
+
+    fn record_of_broker(&mut self, record: &Record<'_>) -> Outcome {
+        match record::Record::read(record.key, record.value) {
             Ok(record::Record::Commit { of, commit }) => self.commit(of, commit.as_ref()),
             Ok(record::Record::Group { kind, group, of, value }) => match self.group(record, kind, group, of, value) {
                 Ok(outcome) => outcome,
@@ -193,9 +239,7 @@ impl LagTask {
                 Outcome::Filtered
             }
             Err(malformed) => self.quarantine(record, malformed.to_string()),
-        };
-        self.pass(outcome, record.offset + 1);
-        Ok(())
+        }
     }
 
     fn commit(&mut self, of: record::CommitKey<'_>, commit: Option<&record::Commit<'_>>) -> Outcome {
@@ -237,31 +281,30 @@ impl LagTask {
         if !self.options.lag.groups.has(group) {
             return Ok(Outcome::Filtered);
         }
-        self.know(kind, group, of, value)?;
-        if let Some(key) = record.key
-            && (value.is_none() || self.groups.get(group).is_some())
-        {
-            self.weight += key.len() + value.map_or(0, <[u8]>::len);
-            self.raw.insert(key.to_vec(), value.map(<[u8]>::to_vec));
-        }
+        let is_gone = self.groups.record(kind, group, of, value)?;
+        self.known(group, is_gone);
+        self.keep(record, group);
         Ok(Outcome::Counted)
     }
 
-    fn know(
-        &mut self,
-        kind: super::schema::Kind,
-        group: &str,
-        of: Option<&str>,
-        value: Option<&[u8]>,
-    ) -> Result<(), super::wire::Malformed> {
-        let is_gone = self.groups.record(kind, group, of, value)?;
+    /// For the changelog, unless there was no room for the group.
+    fn keep(&mut self, record: &Record<'_>, group: &str) {
+        if let Some(key) = record.key
+            && (record.value.is_none() || self.groups.get(group).is_some())
+        {
+            self.weight += key.len() + record.value.map_or(0, <[u8]>::len);
+            self.raw.insert(key.to_vec(), record.value.map(<[u8]>::to_vec));
+        }
+    }
+
+    /// A group is known now, or, as far as its own records tell, gone.
+    fn known(&mut self, group: &str, is_gone: bool) {
         let has_offsets = self.table.groups.get(group).is_some_and(|row| !row.topics.is_empty());
         if is_gone && !has_offsets && self.groups.commits_no_more(group) {
             self.table.forget_group(group);
         } else if self.groups.get(group).is_some() {
             self.table.group(group);
         }
-        Ok(())
     }
 
     /// Everything below `to` has this outcome.
@@ -300,9 +343,15 @@ impl LagTask {
         if !std::mem::take(&mut self.is_surveying) {
             return;
         }
-        let own = logs.partition(&self.topic, self.partition).filter(|own| own.is_fresh);
-        let end = own.and_then(|own| Some(own.samples.latest()?.high_watermark));
-        let is_fresh = self.fresh.surveyed(logs.at(), end, self.next);
+        let is_fresh = if self.is_polled() {
+            let is_new = self.asked.is_some() && self.asked != self.shown;
+            self.shown = self.asked;
+            self.fresh.polled(logs.at(), is_new)
+        } else {
+            let own = logs.partition(&self.topic, self.partition).filter(|own| own.is_fresh);
+            let end = own.and_then(|own| Some(own.samples.latest()?.high_watermark));
+            self.fresh.surveyed(logs.at(), end, self.next)
+        };
         // What waits to be sent has not been seen by anyone: newer points come when it has gone.
         if self.outbox.is_empty() {
             self.show(logs, is_fresh);
@@ -330,6 +379,7 @@ impl Task for LagTask {
             }
             Input::Surveying => {
                 self.is_surveying = true;
+                self.asked = self.poll;
                 self.round = Round(self.round.0.wrapping_add(1));
                 self.table.begin(self.round);
             }
@@ -394,6 +444,10 @@ impl Task for LagTask {
         self.fresh.is_behind(self.now)
     }
 
+    fn is_due(&self) -> bool {
+        self.poll != self.asked
+    }
+
     fn seal(&mut self) -> Option<Output> {
         let is_moved = self.sealed != Some(self.next);
         if !is_moved && self.outbox.is_empty() && self.table.ended.is_empty() {
@@ -436,7 +490,15 @@ impl Task for LagTask {
             ));
         }
         let stalled = self.fresh.stalled(self.now);
-        if stalled > Span::ZERO {
+        if stalled > Span::ZERO && self.is_polled() {
+            notes.push(format!(
+                "{} partition {}: no poll of the groups has come for {} s, and its groups have no lag: the instance that owns \
+                 partition 0 polls, and says what hinders it",
+                self.topic,
+                self.partition,
+                stalled.as_micros() / 1_000_000
+            ));
+        } else if stalled > Span::ZERO {
             notes.push(format!(
                 "{} partition {} has not been read beyond offset {} for {} s: while a transaction is open there \
                  (kafka-transactions.sh find-hanging shows it, abort ends it), commits behind it are not seen, and its groups \

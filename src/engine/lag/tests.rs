@@ -11,6 +11,7 @@ mod groups;
 mod hostile;
 mod index;
 mod lags;
+mod polled;
 mod rate;
 mod round_trip;
 mod stage;

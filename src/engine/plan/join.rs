@@ -126,7 +126,7 @@ pub enum JoinedLabel {
 pub struct Side(pub u16);
 
 /// How a record of one source takes part in a join.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Emit {
     pub join: JoinIx,
     pub side: Side,

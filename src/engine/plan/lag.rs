@@ -11,6 +11,7 @@ use crate::engine::time::Span;
 pub struct Lag {
     /// Index into [`Plan::pipelines`](super::Plan::pipelines).
     pub pipeline: usize,
+    pub from: LagFrom,
     pub groups: Names,
     pub topics: Names,
     /// Between two samples of log ends, and so between two points of a series that moves.
@@ -23,12 +24,29 @@ pub struct Lag {
     pub horizon: Span,
 }
 
+/// Where it is read what groups have committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LagFrom {
+    /// From the offsets topic where the login may read it, else by the Admin API. Decided when the application starts.
+    #[default]
+    Auto,
+    /// The brokers' own topic `__consumer_offsets`.
+    Offsets,
+    /// A topic that one instance writes what it was told by the Admin API to.
+    Admin,
+}
+
 // === impl Plan ===
 
 impl super::Plan {
     /// Whether there are topics to tap. Without them there is lag alone.
     pub fn taps(&self) -> bool {
         !self.topics.is_empty() || self.lag.is_none()
+    }
+
+    /// Whether groups are polled by the Admin API.
+    pub fn polls(&self) -> bool {
+        self.lag.as_ref().is_some_and(|lag| lag.from == LagFrom::Admin)
     }
 
     /// Whether taps write down when records were appended.
@@ -48,6 +66,7 @@ impl Lag {
     pub fn of_all(pipeline: usize) -> Self {
         Self {
             pipeline,
+            from: LagFrom::default(),
             groups: Names::default(),
             topics: Names::default(),
             every: Self::EVERY,

@@ -29,7 +29,7 @@ use super::projection::{Fields, ProjectionBuilder};
 use native::{Node, Outcome};
 
 /// A compiled expression; belongs to the projection whose builder it was compiled with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Expr {
     source: String,
     node: Node,

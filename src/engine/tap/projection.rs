@@ -63,7 +63,7 @@ pub struct ProjectionBuilder {
 }
 
 /// All fields that are read from the records of one topic.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Projection {
     nodes: Vec<Node>,
     slots: u16,
@@ -72,7 +72,7 @@ pub struct Projection {
 }
 
 /// One node of the trie.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Node {
     slot: Option<u16>,
     keys: Vec<(Box<[u8]>, u16)>,

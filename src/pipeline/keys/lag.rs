@@ -31,6 +31,13 @@ pub static LAG: Object = Object {
     about: "Lag and status of consumer groups, and what they consumed, from the brokers' own topic of offsets. At most one pipeline of a process has it; its metrics belong to that pipeline.",
     keys: &[
         Key {
+            name: "from",
+            shape: Shape::Word(&["auto", "offsets", "admin"]),
+            needed: Needed::Otherwise("auto"),
+            about: "Where it is read what groups have committed: `offsets`, the topic `__consumer_offsets`; `admin`, the Admin API, which one instance asks every `every`; `auto`, the topic where the login may read it, and else the Admin API.",
+            example: "auto",
+        },
+        Key {
             name: "groups",
             shape: PATTERNS,
             needed: Needed::Otherwise("all groups"),

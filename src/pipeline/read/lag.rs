@@ -3,7 +3,7 @@
 use super::{Said, default_of};
 use crate::engine::lag::status::Rules;
 use crate::engine::names::Names;
-use crate::engine::plan::Lag;
+use crate::engine::plan::{Lag, LagFrom};
 use crate::pipeline::keys::LAG;
 use crate::pipeline::leaf;
 use crate::pipeline::node::{Node, Value};
@@ -16,6 +16,11 @@ pub fn lag(node: &Node) -> Option<Said<Lag>> {
     };
     let value = Lag {
         pipeline: 0,
+        from: match said("from")? {
+            "offsets" => LagFrom::Offsets,
+            "admin" => LagFrom::Admin,
+            _ => LagFrom::Auto,
+        },
         groups: names(node.get("groups"))?,
         topics: names(node.get("topics"))?,
         every: leaf::duration(said("every")?)?,

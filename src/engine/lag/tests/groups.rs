@@ -86,7 +86,7 @@ fn take(groups: &mut Groups, step: Step) -> bool {
 
 fn seen(groups: &Groups) -> Option<(Protocol, State, u32)> {
     let group = groups.get(GROUP)?;
-    Some((group.protocol(), group.state(), group.members()))
+    Some((group.protocol(), group.state()?, group.members()?))
 }
 
 #[test]

@@ -10,6 +10,7 @@ use prost::Message;
 
 use crate::engine::index::{Entry, Run, Runs, Stretch, Times};
 use crate::engine::lag::logs::{Partitions, Survey, Surveyed, SurveyedTopic, Tail, TailSpan};
+use crate::engine::lag::polled::{commit, commit_key};
 use crate::engine::lag::{LagOptions, LagStage, OFFSETS_TOPIC};
 use crate::engine::plan::Lag;
 use crate::engine::tap::ledger::{Ledger, Outcome};
@@ -19,9 +20,10 @@ use crate::engine::time::WallTime;
 const PARTITION: u32 = 7;
 
 /// One task with the brokers that it asks, and what was committed of it.
-struct World {
+pub(super) struct World {
+    lag: Lag,
     stage: LagStage,
-    task: Box<dyn Task>,
+    pub(super) task: Box<dyn Task>,
     second: i64,
     /// The next offset of the own partition; what is there beyond what the task has read.
     written: i64,
@@ -29,9 +31,9 @@ struct World {
     logs: BTreeMap<(String, u32), Surveyed>,
     ids: BTreeMap<String, u8>,
     committed: Option<(i64, String)>,
-    changelog: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(super) changelog: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Every series with its newest point.
-    series: BTreeMap<String, (u64, Option<f64>)>,
+    pub(super) series: BTreeMap<String, (u64, Option<f64>)>,
     /// Count and sum at the newest point.
     histograms: BTreeMap<String, (u64, f64)>,
     dead: usize,
@@ -68,10 +70,11 @@ impl World {
         Self::of(&lag())
     }
 
-    fn of(lag: &Lag) -> Self {
+    pub(super) fn of(lag: &Lag) -> Self {
         let stage = stage(lag);
         let task = open(&stage, None);
         let mut world = Self {
+            lag: lag.clone(),
             stage,
             task,
             second: 1_000,
@@ -89,11 +92,11 @@ impl World {
         world
     }
 
-    fn wall(&self) -> WallTime {
+    pub(super) fn wall(&self) -> WallTime {
         WallTime(self.second * 1_000_000)
     }
 
-    fn record(&mut self, key: &[u8], value: Option<&[u8]>) {
+    pub(super) fn record(&mut self, key: &[u8], value: Option<&[u8]>) {
         let now = self.wall();
         self.task.accept(Input::Time(now)).expect("time passes");
         let record = Record {
@@ -107,16 +110,15 @@ impl World {
         self.written += 1;
     }
 
-    fn commit(&mut self, group: &str, topic: &str, partition: i32, offset: i64) {
-        let millis = self.second * 1_000;
-        self.record(&key(group, topic, partition), Some(&value(offset, millis)));
+    fn commit(&mut self, group: &str, topic: &str, partition: u32, offset: i64) {
+        self.record(&commit_key(group, topic, partition), Some(&commit(offset, self.wall())));
     }
 
-    fn tombstone(&mut self, group: &str, topic: &str, partition: i32) {
-        self.record(&key(group, topic, partition), None);
+    fn tombstone(&mut self, group: &str, topic: &str, partition: u32) {
+        self.record(&commit_key(group, topic, partition), None);
     }
 
-    fn log(&mut self, topic: &str, partition: u32, start: i64, stable: i64, end: i64) {
+    pub(super) fn log(&mut self, topic: &str, partition: u32, start: i64, stable: i64, end: i64) {
         self.logs
             .insert((topic.to_owned(), partition), Surveyed::Log { start, stable, end });
     }
@@ -160,7 +162,7 @@ impl World {
     }
 
     /// Ten seconds later: a survey, a seal and a commit.
-    fn round(&mut self) {
+    pub(super) fn round(&mut self) {
         self.second += 10;
         let survey = self.ask();
         self.answer(survey);
@@ -192,8 +194,8 @@ impl World {
     }
 
     /// Another process takes over; what was not sealed is read again.
-    fn crash(&mut self) {
-        self.stage = stage(&lag());
+    pub(super) fn crash(&mut self) {
+        self.stage = stage(&self.lag);
         self.task = open(&self.stage, self.committed.as_ref());
         for (key, value) in &self.changelog {
             let restored = Input::Restore {
@@ -214,28 +216,9 @@ impl World {
             .collect()
     }
 
-    fn value(&self, series: &str) -> Option<f64> {
+    pub(super) fn value(&self, series: &str) -> Option<f64> {
         self.series.get(series).and_then(|(_, value)| *value)
     }
-}
-
-fn key(group: &str, topic: &str, partition: i32) -> Vec<u8> {
-    let mut key = 1_i16.to_be_bytes().to_vec();
-    for text in [group, topic] {
-        key.extend(i16::try_from(text.len()).unwrap().to_be_bytes());
-        key.extend(text.bytes());
-    }
-    key.extend(partition.to_be_bytes());
-    key
-}
-
-fn value(offset: i64, millis: i64) -> Vec<u8> {
-    let mut value = 3_i16.to_be_bytes().to_vec();
-    value.extend(offset.to_be_bytes());
-    value.extend((-1_i32).to_be_bytes());
-    value.extend(0_i16.to_be_bytes());
-    value.extend(millis.to_be_bytes());
-    value
 }
 
 /// The record of a classic group with this many members.
@@ -693,7 +676,7 @@ fn a_topic_that_was_created_again_has_no_lag_until_the_group_commits_there() {
         value
     };
     let millis = world.second * 1_000;
-    world.record(&key("g", "t", 0), Some(&id(1, 40, millis)));
+    world.record(&commit_key("g", "t", 0), Some(&id(1, 40, millis)));
     world.log("t", 0, 0, 50, 50);
     world.round();
     assert_eq!(world.value(&of_g("kafka_consumer_lag")), Some(10.0));
@@ -701,7 +684,7 @@ fn a_topic_that_was_created_again_has_no_lag_until_the_group_commits_there() {
     world.log("t", 0, 0, 60, 60);
     world.round();
     assert_eq!(world.series[&of_g("kafka_consumer_lag")].1, None);
-    world.record(&key("g", "t", 0), Some(&id(2, 55, millis + 20_000)));
+    world.record(&commit_key("g", "t", 0), Some(&id(2, 55, millis + 20_000)));
     world.round();
     assert_eq!(world.value(&of_g("kafka_consumer_lag")), Some(5.0));
     // From 40 of the one to 55 of the other is no reading.

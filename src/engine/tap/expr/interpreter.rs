@@ -12,6 +12,7 @@ use super::{ExprFailure, Written};
 use crate::engine::tap::projection::{Fields, Pointer, ProjectionBuilder, Slot, Value};
 
 /// An expression, or a part of one, that is interpreted.
+#[derive(Clone)]
 pub(super) struct Interpreted {
     expression: IdedExpr,
     environment: Arc<Env>,

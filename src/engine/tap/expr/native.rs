@@ -13,7 +13,7 @@ use super::{ExprFailure, Scratch, path};
 use crate::engine::tap::projection::{Fields, Pointer, ProjectionBuilder, Slot, Value};
 
 /// One node of a compiled expression.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Node {
     Literal(Literal),
     Field(Slot),
