@@ -339,7 +339,10 @@ mod tests {
         is_silent: false,
     };
 
-    fn poll<const N: usize>(groups: [(&str, Option<(PolledGroup, &[(&str, u32, i64)])>); N]) -> Poll {
+    /// Topic, partition and offset of each commit.
+    type Found<'f> = Option<(PolledGroup, &'f [(&'f str, u32, i64)])>;
+
+    fn poll<const N: usize>(groups: [(&str, Found<'_>); N]) -> Poll {
         let offsets = |offsets: &[(&str, u32, i64)]| -> Offsets {
             let of = |(topic, partition, offset): &(&str, u32, i64)| ((Box::from(*topic), *partition), *offset);
             offsets.iter().map(of).collect()
