@@ -368,10 +368,9 @@ impl From<ConnectError> for NotPrepared {
 }
 
 fn try_to_prepare(cluster: &KafkaCluster, application: &mut Application, args: &RunArgs) -> Result<(), NotPrepared> {
-    if application.plan.lag.is_some() {
-        find_lag_input(cluster, application, args)?;
-    }
+    choose_lag_input(cluster, application, args)?;
     require_rights(cluster, application, args)?;
+    count_lag_input(cluster, application)?;
     let specs: Vec<TopicSpec> = application
         .internal_topics()
         .iter()
@@ -398,30 +397,44 @@ fn try_to_prepare(cluster: &KafkaCluster, application: &mut Application, args: &
     guard_state(cluster, application, args)
 }
 
-/// Decides what the lag stage reads, and finds out how many partitions that has.
-fn find_lag_input(cluster: &KafkaCluster, application: &mut Application, args: &RunArgs) -> Result<(), NotPrepared> {
-    let from = application.plan.lag.as_ref().map(|lag| lag.from);
-    let mut why = None;
-    if from == Some(LagFrom::Auto) {
+/// Decides what the lag stage reads where the pipeline leaves it open.
+fn choose_lag_input(cluster: &KafkaCluster, application: &mut Application, args: &RunArgs) -> Result<(), NotPrepared> {
+    if leaves_open(application) {
         let reads = args.stages.contains(&Stage::Lag);
-        why = lag_source::polled_because(cluster.connection(), &application.id, reads)?;
-    }
-    if why.is_none() && !application.plan.polls() {
-        match offsets_partitions(cluster, application)? {
-            Some(partitions) => application.offsets_partitions = partitions,
-            None if from == Some(LagFrom::Auto) => why = Some(lag_source::hidden()),
-            None => return Err(NotPrepared::Yet(format!("{OFFSETS_TOPIC} does not exist yet"))),
+        if let Some(why) = lag_source::polled_because(cluster.connection(), &application.id, reads)? {
+            poll_because(application, &why);
         }
     }
-    if let Some(why) = why {
-        tracing::warn!("groups are polled by the Admin API, and not read from their topic: {why}");
-        let plan = Arc::make_mut(&mut application.plan);
-        plan.lag.iter_mut().for_each(|lag| lag.from = LagFrom::Admin);
+    Ok(())
+}
+
+/// Finds out how many partitions the lag stage reads.
+fn count_lag_input(cluster: &KafkaCluster, application: &mut Application) -> Result<(), NotPrepared> {
+    if application.plan.lag.is_none() {
+        return Ok(());
+    }
+    if !application.plan.polls() {
+        match offsets_partitions(cluster, application)? {
+            Some(partitions) => application.offsets_partitions = partitions,
+            None if leaves_open(application) => poll_because(application, &lag_source::hidden()),
+            None => return Err(NotPrepared::Yet(format!("{OFFSETS_TOPIC} does not exist yet"))),
+        }
     }
     if application.plan.polls() {
         application.offsets_partitions = application.shuffle_partitions;
     }
     Ok(())
+}
+
+fn leaves_open(application: &Application) -> bool {
+    let lag = application.plan.lag.as_ref();
+    lag.is_some_and(|lag| lag.from == LagFrom::Auto)
+}
+
+fn poll_because(application: &mut Application, why: &str) {
+    tracing::warn!("groups are polled by the Admin API, and not read from their topic: {why}");
+    let plan = Arc::make_mut(&mut application.plan);
+    plan.lag.iter_mut().for_each(|lag| lag.from = LagFrom::Admin);
 }
 
 /// How many partitions the offsets topic has; `None` where the brokers do not tell. They make it when the first group looks
