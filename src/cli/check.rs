@@ -11,7 +11,6 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use super::cluster::{ApplicationArgs, ClusterArgs};
 use super::{Exit, application, complain, lag_source, rights};
@@ -46,7 +45,7 @@ pub struct CheckArgs {
 }
 
 /// `streamgauge check`.
-pub fn command(args: &CheckArgs) -> ExitCode {
+pub fn command(args: &CheckArgs) -> Exit {
     let request = Request {
         files: args.files.clone(),
         application_id: args.application.application_id.clone(),
@@ -57,7 +56,7 @@ pub fn command(args: &CheckArgs) -> ExitCode {
     }
     let connection = match args.cluster.connection() {
         Ok(connection) => connection,
-        Err(exit) => return exit.into(),
+        Err(exit) => return exit,
     };
     let mut ask = |plan: &mut Plan| ask_brokers(&connection, &request.application_id, plan);
     run(&request, &super::environment, Some(&mut ask))
@@ -121,31 +120,31 @@ impl From<ConnectError> for Unasked {
 }
 
 /// Checks, prints and tells how the process ends.
-pub fn run(request: &Request, env: &dyn Fn(&str) -> Option<String>, ask: Option<Ask<'_>>) -> ExitCode {
+pub fn run(request: &Request, env: &dyn Fn(&str) -> Option<String>, ask: Option<Ask<'_>>) -> Exit {
     let mut checked = match check_files(&request.files, env) {
         Ok(checked) => checked,
         Err(diagnostics) => {
             eprint!("{}", diagnostics.render(Look::of(&std::io::stderr())));
-            return ExitCode::from(2);
+            return Exit::Usage;
         }
     };
     if let Some(own) = application::own_input(&checked.plan, &request.application_id) {
         let refused = application::own_input_refused(own, &request.application_id);
         complain(checked.hidden.mask(&refused));
-        return Exit::Usage.into();
+        return Exit::Usage;
     }
     let counts = match ask.map(|ask| ask(&mut checked.plan)).transpose() {
         Ok(counts) => counts,
         Err(unasked) => {
             unasked.why.iter().for_each(complain);
-            return unasked.exit.into();
+            return unasked.exit;
         }
     };
     // A reader that went away is no failure of ours.
     let _ = std::io::stdout()
         .lock()
         .write_all(report(&checked, request, counts.as_ref()).as_bytes());
-    ExitCode::SUCCESS
+    Exit::Done
 }
 
 /// What the pipelines amount to, as text. `counts` are the partitions of the input topics, where the brokers were asked.

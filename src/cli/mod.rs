@@ -22,6 +22,8 @@ pub mod test;
 mod top;
 pub mod workers;
 
+use std::io::Write as _;
+
 use clap::{Parser, Subcommand};
 
 /// What a process ends with.
@@ -41,12 +43,6 @@ pub enum Exit {
 struct Cli {
     #[command(subcommand)]
     command: Command,
-}
-
-impl From<Exit> for std::process::ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
 }
 
 const EXIT_CODES: &str = "Exit codes:
@@ -84,14 +80,14 @@ enum Command {
 }
 
 /// Runs the command that the arguments name.
-pub fn main() -> std::process::ExitCode {
+pub fn main() -> ! {
     let cli = Cli::parse();
     let exit = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
-        Command::Check(args) => return check::command(&args),
+        Command::Check(args) => check::command(&args),
         Command::Test(args) => test::run(&args),
-        Command::Schema(args) => return schema::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Decode(args) => decode::run(&args),
         Command::Lag(args) => lag::run(&args),
@@ -99,7 +95,16 @@ pub fn main() -> std::process::ExitCode {
         Command::Health(args) => health::run(&args),
         Command::Version => version(),
     };
-    exit.into()
+    leave(exit)
+}
+
+/// Ends the process without what libraries have registered for its end: threads that wait for a broker may still be inside of
+/// them, and what they use must not be taken from under them.
+fn leave(exit: Exit) -> ! {
+    // A reader that went away is no failure of ours.
+    let _ = std::io::stdout().flush();
+    let _ = std::io::stderr().flush();
+    signal_hook::low_level::exit(exit as i32)
 }
 
 fn version() -> Exit {

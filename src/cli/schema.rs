@@ -1,8 +1,8 @@
 //! `streamgauge schema`: the JSON Schemas of pipelines and of tests, for editors.
 
 use std::io::Write;
-use std::process::ExitCode;
 
+use super::{Exit, complain};
 use crate::pipeline;
 
 /// The command's flags.
@@ -14,7 +14,7 @@ pub struct SchemaArgs {
 }
 
 /// Prints the schema. A reader that went away is no failure of ours.
-pub fn run(args: &SchemaArgs) -> ExitCode {
+pub fn run(args: &SchemaArgs) -> Exit {
     let schema = if args.test {
         pipeline::test_schema()
     } else {
@@ -22,7 +22,10 @@ pub fn run(args: &SchemaArgs) -> ExitCode {
     };
     let text = format!("{schema:#}\n");
     match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
-        _ => ExitCode::SUCCESS,
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            complain(error);
+            Exit::Stopped
+        }
+        _ => Exit::Done,
     }
 }

@@ -31,17 +31,28 @@ impl SeriesKey {
 
     /// The label values again, in order. Bytes that are no key (from a corrupt record) give `None`.
     pub fn values(&self) -> Option<Vec<&str>> {
-        let mut rest = self.0.as_slice();
-        let mut values = Vec::new();
-        while !rest.is_empty() {
-            let length = prost::decode_length_delimiter(rest).ok()?;
-            let head = prost::length_delimiter_len(length);
-            let end = head.checked_add(length)?;
-            values.push(std::str::from_utf8(rest.get(head..end)?).ok()?);
-            rest = &rest[end..];
-        }
-        Some(values)
+        values(&self.0).collect()
     }
+}
+
+/// The label values of an encoded key, in order; `None`, and nothing after it, where the bytes are no key.
+pub fn values(mut key: &[u8]) -> impl Iterator<Item = Option<&str>> {
+    std::iter::from_fn(move || {
+        if key.is_empty() {
+            return None;
+        }
+        let first = first(key);
+        key = first.map_or(&[], |(_, rest)| rest);
+        Some(first.map(|(value, _)| value))
+    })
+}
+
+/// The first label value, and what follows it.
+fn first(key: &[u8]) -> Option<(&str, &[u8])> {
+    let length = prost::decode_length_delimiter(key).ok()?;
+    let rest = key.get(prost::length_delimiter_len(length)..)?;
+    let (value, rest) = rest.split_at_checked(length)?;
+    Some((std::str::from_utf8(value).ok()?, rest))
 }
 
 /// Appends one label value to an encoded key.

@@ -14,7 +14,8 @@ use prost::Message;
 
 use super::changelog::Key;
 use super::definitions::Definition;
-use super::request::{Freezer, Shape};
+use super::otlp::Shape;
+use super::request::Freezer;
 use super::series::{HEARTBEAT, Point, is_after};
 use crate::engine::codec::{CodecError, FORMAT};
 use crate::engine::plan::{Kind, Merge, MetricIx, Plan};
@@ -102,7 +103,8 @@ impl Levels {
             let metric = &plan.metrics[*index];
             let Kind::Level(merge) = metric.kind else { continue };
             if let Some(point) = level.show(merge, now) {
-                freezer.add(&Definition::of(metric, plan), Shape::Gauge, key, &[point]);
+                let named = freezer.metric(Definition::of(metric, plan), Shape::Gauge);
+                freezer.add(named, key, &[point]);
             }
             if std::mem::take(&mut level.unsaved) {
                 changelog.push((Key::Level(metric.definition, key).write(), Some(level.write())));

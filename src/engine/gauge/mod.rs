@@ -7,6 +7,7 @@
 mod changelog;
 mod definitions;
 mod levels;
+mod otlp;
 mod request;
 mod samples;
 mod series;
@@ -14,7 +15,8 @@ mod stage;
 
 pub(in crate::engine) use changelog::{read_counter, write_counter};
 pub use definitions::Definition;
-pub(in crate::engine) use request::{Freezer, MAX_REQUEST_BYTES, Shape, resource, scope, text};
+pub(in crate::engine) use otlp::{Attributes, Data, Shape};
+pub(in crate::engine) use request::{Freezer, MAX_REQUEST_BYTES, Named, resource, scope, text};
 pub(in crate::engine) use samples::Counter;
 pub(in crate::engine) use series::{HEARTBEAT, Point, STEP};
 pub(in crate::engine) use stage::{

@@ -1,31 +1,26 @@
 //! Points become OTLP requests here, once: what is frozen is sent verbatim for ever after.
 //!
 //! Rule: one request is at most [`MAX_REQUEST_BYTES`] before compression; requests are cut between points, in order, so
-//! the points of one series stay in order too.
+//! the points of one series stay in order too. A point is frozen as it comes; a request says each metric once, in the order
+//! in which they were first named.
 //!
 //! Edges:
+//! - a point that is larger than a request may be has a request of its own;
+//! - two definitions of one name are two metrics: none lends its unit or its kind to the other;
 //! - a series' resource names the application and the pipeline, never an instance: whoever takes the partition over
 //!   continues the same series;
 //! - `service.instance.id` is a UUIDv5 of application and pipeline in the namespace of the semantic conventions;
 //! - the overflow series has the label `otel.metric.overflow` and its partition instead of the metric's own labels.
 
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
-use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets as OtlpBuckets;
-use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram,
-    HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, exemplar, metric,
-    number_data_point,
-};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use uuid::Uuid;
 
 use super::definitions::Definition;
+use super::otlp::{self, Attributes, Data, Shape, bytes, field_len, length};
 use super::series::Point;
-use crate::engine::plan::Kind;
-use crate::engine::series::SeriesKey;
-use crate::engine::sketch::{self, Partial};
+use crate::engine::series::values;
 
 /// gRPC servers take 4 MiB by default; what is above the points needs some of it.
 pub const MAX_REQUEST_BYTES: usize = 3_500 * 1024;
@@ -33,33 +28,50 @@ pub const MAX_REQUEST_BYTES: usize = 3_500 * 1024;
 /// The namespace that the semantic conventions give for `service.instance.id`.
 const INSTANCE_NAMESPACE: Uuid = Uuid::from_u128(0x4d63009a_8d0f_11ee_aad7_4c796ed8e320);
 
-/// OTLP's flag for a point that says "no more".
-const NO_RECORDED_VALUE: u32 = 1;
-
 /// The key of the series that takes what is beyond a metric's `max_series`; no encoded label values look like it.
 pub const OVERFLOW_KEY: &[u8] = &[0xff; 6];
 
-const MICRO: f64 = 1e6;
+/// The most that the length of a message in a request takes.
+const LENGTH_BYTES: usize = 5;
 
 /// Collects points and cuts them into requests.
 pub struct Freezer<'a> {
     application: &'a str,
     /// The gauge partition: a label of overflow series.
     partition: u32,
-    /// An attribute of the scope: how the points were come by.
-    mark: Option<(&'static str, &'static str)>,
+    /// The scope of all points, encoded.
+    scope: Vec<u8>,
+    /// Of a request.
+    most: usize,
     requests: Vec<Vec<u8>>,
-    current: Vec<ResourceMetrics>,
-    /// Bytes of `current`, never underestimated by more than the envelopes.
+    pipelines: Vec<Pipeline>,
+    metrics: Vec<Metric>,
+    /// Bytes of the request under way, or a few more.
     size: usize,
+    /// Of the series at hand, and its newest point.
+    attributes: Attributes,
+    point: Vec<u8>,
 }
 
-/// How a metric shows itself.
+/// A metric that a freezer knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    Cumulative,
-    /// A sample at wall time that can go up and down.
-    Gauge,
+pub struct Named(usize);
+
+/// A pipeline, and whether the request under way has a point of it.
+struct Pipeline {
+    name: String,
+    resource: Vec<u8>,
+    is_used: bool,
+}
+
+/// A metric, and its points in the request under way.
+struct Metric {
+    definition: Definition,
+    data: Data,
+    pipeline: usize,
+    /// Name, description and unit, encoded.
+    head: Vec<u8>,
+    points: Vec<u8>,
 }
 
 // === impl Freezer ===
@@ -69,29 +81,107 @@ impl<'a> Freezer<'a> {
         Self {
             application,
             partition,
-            mark: None,
+            scope: scope().encode_to_vec(),
+            most: MAX_REQUEST_BYTES,
             requests: Vec::new(),
-            current: Vec::new(),
+            pipelines: Vec::new(),
+            metrics: Vec::new(),
             size: 0,
+            attributes: Attributes::default(),
+            point: Vec::new(),
         }
     }
 
     /// Marks all points with an attribute of their scope: their names and labels stay what they are.
     pub fn marked(self, mark: Option<(&'static str, &'static str)>) -> Self {
-        Self { mark, ..self }
+        let marked = InstrumentationScope {
+            attributes: mark.iter().map(|(key, value)| text(key, value)).collect(),
+            ..scope()
+        };
+        Self {
+            scope: marked.encode_to_vec(),
+            ..self
+        }
+    }
+
+    /// The metric of this definition. It is in no request before it has points.
+    pub fn metric(&mut self, definition: Definition, shape: Shape) -> Named {
+        let data = Data::of(&definition.kind, shape);
+        let is_it = |metric: &Metric| metric.data == data && metric.definition == definition;
+        // Most often it is the one before.
+        if let Some(known) = self.metrics.iter().rposition(is_it) {
+            return Named(known);
+        }
+        let pipeline = self.pipeline(&definition.pipeline);
+        let mut head = Vec::new();
+        for (field, text) in [(1, &definition.name), (2, &definition.help), (3, &definition.unit)] {
+            if !text.is_empty() {
+                bytes(&mut head, field, text.as_bytes());
+            }
+        }
+        self.metrics.push(Metric {
+            definition,
+            data,
+            pipeline,
+            head,
+            points: Vec::new(),
+        });
+        Named(self.metrics.len() - 1)
+    }
+
+    fn pipeline(&mut self, name: &str) -> usize {
+        if let Some(known) = self.pipelines.iter().position(|pipeline| pipeline.name == name) {
+            return known;
+        }
+        self.pipelines.push(Pipeline {
+            name: name.to_owned(),
+            resource: resource(self.application, name).encode_to_vec(),
+            is_used: false,
+        });
+        self.pipelines.len() - 1
     }
 
     /// Adds the points of one series.
-    pub fn add(&mut self, definition: &Definition, shape: Shape, key: &[u8], points: &[Point]) {
-        let attributes = self.attributes(definition, key);
-        for point in points {
-            let data = data_of(definition, shape, &attributes, point);
-            let size = data.encoded_len();
-            if self.size > 0 && self.size + size > MAX_REQUEST_BYTES {
-                self.cut();
-            }
-            self.append(definition, data, size);
+    pub fn add(&mut self, metric: Named, key: &[u8], points: &[Point]) {
+        if points.is_empty() {
+            return;
         }
+        let mut attributes = std::mem::take(&mut self.attributes);
+        self.label(&mut attributes, metric, key);
+        for point in points {
+            self.point(metric, &attributes, point);
+        }
+        self.attributes = attributes;
+    }
+
+    /// Adds one point of the series with these attributes.
+    pub fn point(&mut self, Named(index): Named, attributes: &Attributes, point: &Point) {
+        let metric = &self.metrics[index];
+        self.point.clear();
+        otlp::write_point(&mut self.point, metric.data, &metric.definition.kind, attributes, point);
+        let size = field_len(self.point.len());
+        if self.size > 0 && self.size + size + self.around(index) > self.most {
+            self.cut();
+        }
+        self.size += size + self.around(index);
+        let metric = &mut self.metrics[index];
+        bytes(&mut metric.points, 1, &self.point);
+        self.pipelines[metric.pipeline].is_used = true;
+    }
+
+    /// Bytes around the points of a metric that the request does not have yet.
+    fn around(&self, index: usize) -> usize {
+        let (metric, message) = (&self.metrics[index], 1 + LENGTH_BYTES);
+        if !metric.points.is_empty() {
+            return 0;
+        }
+        let pipeline = &self.pipelines[metric.pipeline];
+        let around = match pipeline.is_used {
+            true => 0,
+            // The resource's metrics, the resource, the scope's metrics, the scope.
+            false => 4 * message + pipeline.resource.len() + self.scope.len(),
+        };
+        around + 2 * message + metric.head.len() + metric.data.tail().len()
     }
 
     /// All requests, in order.
@@ -101,66 +191,74 @@ impl<'a> Freezer<'a> {
     }
 
     fn cut(&mut self) {
-        if !self.current.is_empty() {
-            let request = ExportMetricsServiceRequest {
-                resource_metrics: std::mem::take(&mut self.current),
-            };
-            self.requests.push(request.encode_to_vec());
-            self.size = 0;
-        }
-    }
-
-    fn append(&mut self, definition: &Definition, data: Metric, size: usize) {
-        self.size += size;
-        let fits = |metrics: &ResourceMetrics| pipeline_of(metrics) == Some(definition.pipeline.as_str());
-        if !self.current.last().is_some_and(fits) {
-            self.current.push(ResourceMetrics {
-                resource: Some(resource(self.application, &definition.pipeline)),
-                scope_metrics: vec![ScopeMetrics {
-                    scope: Some(InstrumentationScope {
-                        attributes: self.mark.iter().map(|(key, value)| text(key, value)).collect(),
-                        ..scope()
-                    }),
-                    ..ScopeMetrics::default()
-                }],
-                schema_url: String::new(),
-            });
-            self.size += 512;
-        }
-        let metrics = self
-            .current
-            .last_mut()
-            .and_then(|resource| resource.scope_metrics.last_mut());
-        let Some(ScopeMetrics { metrics, .. }) = metrics else {
+        if self.size == 0 {
             return;
-        };
-        match metrics.last_mut() {
-            Some(last) if last.name == data.name => join(last, data),
-            _ => metrics.push(data),
         }
+        let mut request = Vec::with_capacity(self.size);
+        let scope = &self.scope;
+        for (index, pipeline) in self.pipelines.iter_mut().enumerate() {
+            if !std::mem::take(&mut pipeline.is_used) {
+                continue;
+            }
+            let is_in = |metric: &&mut Metric| metric.pipeline == index && !metric.points.is_empty();
+            let sizes = self.metrics.iter_mut().filter(is_in).map(|metric| metric.size());
+            let of_scope = field_len(scope.len()) + sizes.map(field_len).sum::<usize>();
+            length(
+                &mut request,
+                1,
+                field_len(pipeline.resource.len()) + field_len(of_scope),
+            );
+            bytes(&mut request, 1, &pipeline.resource);
+            length(&mut request, 2, of_scope);
+            bytes(&mut request, 1, scope);
+            for metric in self.metrics.iter_mut().filter(is_in) {
+                metric.write(&mut request);
+                metric.points = Vec::new();
+            }
+        }
+        debug_assert!(request.len() <= self.size, "a request is never underestimated");
+        self.requests.push(request);
+        self.size = 0;
     }
 
-    fn attributes(&self, definition: &Definition, key: &[u8]) -> Vec<KeyValue> {
+    fn label(&self, attributes: &mut Attributes, Named(index): Named, key: &[u8]) {
+        let metric = &self.metrics[index];
+        attributes.clear(metric.data);
         if key == OVERFLOW_KEY {
-            return vec![
-                KeyValue {
-                    key: "otel.metric.overflow".to_owned(),
-                    value: Some(AnyValue {
-                        value: Some(any_value::Value::BoolValue(true)),
-                    }),
-                    ..KeyValue::default()
-                },
-                text("partition", &self.partition.to_string()),
-            ];
+            attributes.truth("otel.metric.overflow");
+            attributes.text("partition", &self.partition.to_string());
+            return;
         }
-        let key = SeriesKey(key.to_vec());
-        let values = key.values().unwrap_or_default();
-        definition
-            .labels
-            .iter()
-            .zip(values)
-            .map(|(label, value)| text(label, value))
-            .collect()
+        let mut labels = metric.definition.labels.iter();
+        for value in values(key) {
+            match (labels.next(), value) {
+                (Some(label), Some(value)) => attributes.text(label, value),
+                (None, Some(_)) => {}
+                // No key of ours.
+                (_, None) => attributes.clear(metric.data),
+            }
+        }
+    }
+}
+
+// === impl Metric ===
+
+impl Metric {
+    /// Bytes of its data with all points.
+    fn data_size(&self) -> usize {
+        self.points.len() + self.data.tail().len()
+    }
+
+    fn size(&self) -> usize {
+        self.head.len() + field_len(self.data_size())
+    }
+
+    fn write(&self, request: &mut Vec<u8>) {
+        length(request, 2, self.size());
+        request.extend_from_slice(&self.head);
+        length(request, self.data.field(), self.data_size());
+        request.extend_from_slice(&self.points);
+        request.extend_from_slice(self.data.tail());
     }
 }
 
@@ -174,19 +272,6 @@ pub fn resource(application: &str, pipeline: &str) -> Resource {
             text("streamgauge.pipeline", pipeline),
         ],
         ..Resource::default()
-    }
-}
-
-fn pipeline_of(metrics: &ResourceMetrics) -> Option<&str> {
-    let attribute = metrics
-        .resource
-        .as_ref()?
-        .attributes
-        .iter()
-        .find(|pair| pair.key == "streamgauge.pipeline")?;
-    match attribute.value.as_ref()?.value.as_ref()? {
-        any_value::Value::StringValue(value) => Some(value),
-        _ => None,
     }
 }
 
@@ -208,261 +293,5 @@ pub fn text(key: &str, value: &str) -> KeyValue {
     }
 }
 
-/// A metric with just this point.
-fn data_of(definition: &Definition, shape: Shape, attributes: &[KeyValue], point: &Point) -> Metric {
-    let cumulative = AggregationTemporality::Cumulative as i32;
-    let data = match (&definition.kind, shape) {
-        (Kind::Count | Kind::Sum, Shape::Gauge) | (Kind::Level(_), _) => metric::Data::Gauge(Gauge {
-            data_points: vec![number(attributes, point, false)],
-        }),
-        (Kind::Count | Kind::Sum, Shape::Cumulative) => metric::Data::Sum(Sum {
-            data_points: vec![number(attributes, point, true)],
-            aggregation_temporality: cumulative,
-            is_monotonic: true,
-        }),
-        (Kind::Explicit { bounds }, _) => metric::Data::Histogram(Histogram {
-            data_points: vec![explicit(attributes, point, bounds)],
-            aggregation_temporality: cumulative,
-        }),
-        (Kind::Exponential { .. }, _) => metric::Data::ExponentialHistogram(ExponentialHistogram {
-            data_points: vec![exponential(attributes, point)],
-            aggregation_temporality: cumulative,
-        }),
-    };
-    Metric {
-        name: definition.name.clone(),
-        description: definition.help.clone(),
-        unit: definition.unit.clone(),
-        data: Some(data),
-        ..Metric::default()
-    }
-}
-
-fn number(attributes: &[KeyValue], point: &Point, with_start: bool) -> NumberDataPoint {
-    NumberDataPoint {
-        attributes: attributes.to_vec(),
-        start_time_unix_nano: if with_start { point.start.unix_nanos() } else { 0 },
-        time_unix_nano: point.time.unix_nanos(),
-        flags: flags(point),
-        value: point.value.as_ref().and_then(|value| match value {
-            Partial::Count(count) => Some(number_data_point::Value::AsInt(
-                i64::try_from(*count).unwrap_or(i64::MAX),
-            )),
-            Partial::Sum(sum) => Some(number_data_point::Value::AsDouble(*sum as f64 / MICRO)),
-            Partial::Histogram(_) => None,
-        }),
-        ..NumberDataPoint::default()
-    }
-}
-
-fn explicit(attributes: &[KeyValue], point: &Point, bounds: &[i64]) -> HistogramDataPoint {
-    let mut data = HistogramDataPoint {
-        attributes: attributes.to_vec(),
-        start_time_unix_nano: point.start.unix_nanos(),
-        time_unix_nano: point.time.unix_nanos(),
-        flags: flags(point),
-        ..HistogramDataPoint::default()
-    };
-    if let Some(Partial::Histogram(histogram)) = &point.value {
-        data.count = histogram.count();
-        data.sum = Some(histogram.sum() as f64 / MICRO);
-        data.bucket_counts = histogram.buckets().to_vec();
-        data.explicit_bounds = bounds.iter().map(|bound| *bound as f64 / MICRO).collect();
-        data.exemplars = exemplars(histogram);
-    }
-    data
-}
-
-fn exponential(attributes: &[KeyValue], point: &Point) -> ExponentialHistogramDataPoint {
-    let mut data = ExponentialHistogramDataPoint {
-        attributes: attributes.to_vec(),
-        start_time_unix_nano: point.start.unix_nanos(),
-        time_unix_nano: point.time.unix_nanos(),
-        flags: flags(point),
-        ..ExponentialHistogramDataPoint::default()
-    };
-    if let Some(Partial::Histogram(histogram)) = &point.value {
-        data.count = histogram.count();
-        data.sum = Some(histogram.sum() as f64 / MICRO);
-        data.scale = histogram.scale().unwrap_or(0);
-        data.zero_count = histogram.zero_count();
-        data.positive = Some(OtlpBuckets {
-            offset: histogram.offset(),
-            bucket_counts: histogram.buckets().to_vec(),
-        });
-        data.exemplars = exemplars(histogram);
-    }
-    data
-}
-
-fn exemplars(histogram: &sketch::Histogram) -> Vec<Exemplar> {
-    let exemplar = histogram.exemplar().map(|of| Exemplar {
-        time_unix_nano: of.time.unix_nanos(),
-        value: Some(exemplar::Value::AsDouble(of.value as f64 / MICRO)),
-        trace_id: of.trace.to_be_bytes().to_vec(),
-        span_id: of.span.to_be_bytes().to_vec(),
-        ..Exemplar::default()
-    });
-    exemplar.into_iter().collect()
-}
-
-fn flags(point: &Point) -> u32 {
-    if point.value.is_none() { NO_RECORDED_VALUE } else { 0 }
-}
-
-/// Appends the points of `more` to `metric`, which is the same metric.
-fn join(metric: &mut Metric, more: Metric) {
-    match (metric.data.as_mut(), more.data) {
-        (Some(metric::Data::Sum(to)), Some(metric::Data::Sum(from))) => to.data_points.extend(from.data_points),
-        (Some(metric::Data::Gauge(to)), Some(metric::Data::Gauge(from))) => to.data_points.extend(from.data_points),
-        (Some(metric::Data::Histogram(to)), Some(metric::Data::Histogram(from))) => {
-            to.data_points.extend(from.data_points);
-        }
-        (Some(metric::Data::ExponentialHistogram(to)), Some(metric::Data::ExponentialHistogram(from))) => {
-            to.data_points.extend(from.data_points);
-        }
-        _ => {}
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::time::EventTime;
-
-    fn definition(pipeline: &str) -> Definition {
-        Definition {
-            name: "channel_messages_received_total".to_owned(),
-            pipeline: pipeline.to_owned(),
-            help: "Messages received by channel".to_owned(),
-            unit: "{message}".to_owned(),
-            kind: Kind::Count,
-            labels: vec!["channel_type".to_owned()],
-        }
-    }
-
-    fn count(time: i64, value: u64) -> Point {
-        Point {
-            start: EventTime(0),
-            time: EventTime(time),
-            value: Some(Partial::Count(value)),
-        }
-    }
-
-    fn read(bytes: &[u8]) -> ExportMetricsServiceRequest {
-        ExportMetricsServiceRequest::decode(bytes).expect("we froze it")
-    }
-
-    fn point_count(request: &ExportMetricsServiceRequest) -> usize {
-        let metrics = request
-            .resource_metrics
-            .iter()
-            .flat_map(|r| &r.scope_metrics)
-            .flat_map(|s| &s.metrics);
-        metrics
-            .map(|metric| match &metric.data {
-                Some(metric::Data::Sum(sum)) => sum.data_points.len(),
-                _ => 0,
-            })
-            .sum()
-    }
-
-    #[test]
-    fn series_of_one_metric_share_one_envelope() {
-        let mut freezer = Freezer::new("app", 0);
-        for channel in ["email", "whatsapp"] {
-            freezer.add(
-                &definition("support"),
-                Shape::Cumulative,
-                &SeriesKey::of([channel]).0,
-                &[count(1, 1), count(2, 2)],
-            );
-        }
-        let requests = freezer.finish();
-        assert_eq!(requests.len(), 1);
-        let request = read(&requests[0]);
-        assert_eq!(request.resource_metrics.len(), 1);
-        assert_eq!(request.resource_metrics[0].scope_metrics[0].metrics.len(), 1);
-        assert_eq!(point_count(&request), 4);
-    }
-
-    #[test]
-    fn equal_points_freeze_to_equal_bytes() {
-        let freeze = || {
-            let mut freezer = Freezer::new("app", 0);
-            freezer.add(
-                &definition("support"),
-                Shape::Cumulative,
-                &SeriesKey::of(["email"]).0,
-                &[count(1, 1)],
-            );
-            freezer.finish()
-        };
-        assert_eq!(freeze(), freeze());
-    }
-
-    #[test]
-    fn requests_are_cut_before_they_grow_too_large_and_no_point_is_lost() {
-        let mut freezer = Freezer::new("app", 0);
-        let label = "x".repeat(1_000);
-        for n in 0..10_000 {
-            freezer.add(
-                &definition("support"),
-                Shape::Cumulative,
-                &SeriesKey::of([format!("{label}{n}").as_str()]).0,
-                &[count(1, 1)],
-            );
-        }
-        let requests = freezer.finish();
-        assert!(requests.len() > 2);
-        assert!(requests.iter().all(|request| request.len() < 4 * 1024 * 1024));
-        assert_eq!(
-            requests
-                .iter()
-                .map(|request| point_count(&read(request)))
-                .sum::<usize>(),
-            10_000
-        );
-    }
-
-    #[test]
-    fn each_pipeline_has_a_resource_of_its_own() {
-        let mut freezer = Freezer::new("app", 0);
-        freezer.add(
-            &definition("a"),
-            Shape::Cumulative,
-            &SeriesKey::of(["email"]).0,
-            &[count(1, 1)],
-        );
-        freezer.add(
-            &definition("b"),
-            Shape::Cumulative,
-            &SeriesKey::of(["email"]).0,
-            &[count(1, 1)],
-        );
-        let request = read(&freezer.finish()[0]);
-        let ids: Vec<_> = request
-            .resource_metrics
-            .iter()
-            .map(|metrics| metrics.resource.clone())
-            .collect();
-        assert_eq!(ids, [Some(resource("app", "a")), Some(resource("app", "b"))]);
-        assert_ne!(ids[0], ids[1]);
-    }
-
-    #[test]
-    fn the_overflow_series_says_so_and_names_its_partition() {
-        let mut freezer = Freezer::new("app", 3);
-        freezer.add(&definition("a"), Shape::Cumulative, OVERFLOW_KEY, &[count(1, 1)]);
-        let request = read(&freezer.finish()[0]);
-        let Some(metric::Data::Sum(sum)) = &request.resource_metrics[0].scope_metrics[0].metrics[0].data else {
-            panic!("a counter is a sum");
-        };
-        let keys: Vec<&str> = sum.data_points[0]
-            .attributes
-            .iter()
-            .map(|pair| pair.key.as_str())
-            .collect();
-        assert_eq!(keys, ["otel.metric.overflow", "partition"]);
-    }
-}
+mod tests;

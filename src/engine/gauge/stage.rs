@@ -25,7 +25,8 @@ use prost::Message;
 use super::changelog::{self, Key, PartitionRecord};
 use super::definitions::{Definition, Definitions, Standing};
 use super::levels::Levels;
-use super::request::{Freezer, OVERFLOW_KEY, Shape};
+use super::otlp::Shape;
+use super::request::{Freezer, OVERFLOW_KEY};
 use super::samples::Counter;
 use super::series::{Closing, Series};
 use crate::engine::codec::{Batch, Level, Pack, Sample};
@@ -414,13 +415,13 @@ impl GaugeTask {
                 size: metric.window,
                 floor,
             };
-            let definition = Definition::of(metric, &plan);
+            let named = freezer.metric(Definition::of(metric, &plan), Shape::Cumulative);
             let mut points = Vec::new();
             for (key, series) in &mut state.series {
                 points.clear();
                 if series.close(closing, &mut points) {
                     self.newest_point = self.newest_point.max(points.last().map(|point| point.time));
-                    freezer.add(&definition, Shape::Cumulative, key, &points);
+                    freezer.add(named, key, &points);
                     state.changed.insert(key.clone());
                 }
             }
@@ -452,7 +453,8 @@ impl GaugeTask {
                 let floor = self.floors.entry(definition.name.clone()).or_insert(end.time.0);
                 *floor = (*floor).max(end.time.0);
             }
-            freezer.add(definition, Shape::Cumulative, &key, &points);
+            let named = freezer.metric(definition.clone(), Shape::Cumulative);
+            freezer.add(named, &key, &points);
         }
     }
 

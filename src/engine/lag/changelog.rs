@@ -16,7 +16,7 @@ use super::table::{Position, Row};
 use crate::engine::codec::{self, CodecError, FORMAT, checked};
 use crate::engine::gauge::{read_counter, write_counter};
 use crate::engine::plan::Kind;
-use crate::engine::series::SeriesKey;
+use crate::engine::series::{self, SeriesKey};
 use crate::engine::sketch::Partial;
 use crate::engine::task::TopicId;
 use crate::engine::time::{Span, WallTime};
@@ -88,16 +88,8 @@ impl<'a> Key<'a> {
 }
 
 /// The names in a key, borrowed from it.
-fn names(mut rest: &[u8]) -> Option<Vec<&str>> {
-    let mut names = Vec::with_capacity(3);
-    while !rest.is_empty() {
-        let length = prost::decode_length_delimiter(rest).ok()?;
-        let head = prost::length_delimiter_len(length);
-        let end = head.checked_add(length)?;
-        names.push(std::str::from_utf8(rest.get(head..end)?).ok()?);
-        rest = &rest[end..];
-    }
-    Some(names)
+fn names(key: &[u8]) -> Option<Vec<&str>> {
+    series::values(key).collect()
 }
 
 /// Everything about the task that is no row.

@@ -69,7 +69,7 @@ impl Metric {
         }
     }
 
-    fn labels(self) -> &'static [&'static str] {
+    pub fn labels(self) -> &'static [&'static str] {
         match self {
             Self::Lag | Self::Stable | Self::Records | Self::Seconds | Self::Offset => {
                 &["topic", "partition", "consumer_group"]

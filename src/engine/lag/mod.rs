@@ -20,6 +20,7 @@ pub mod index;
 pub mod lags;
 pub mod logs;
 mod metrics;
+mod points;
 pub mod polled;
 pub mod protocol;
 pub mod rate;

@@ -1,42 +1,35 @@
-//! Points of one survey, and what they leave in the changelog.
+//! What a task shows after a survey, and what that leaves in the changelog.
 //!
 //! Rule: all points of one survey have one time, that at which the logs were asked; it rises from survey to survey, also
-//! where another process with another clock goes on. Metrics follow each other, so that a request says each name once.
+//! where another process with another clock goes on.
 //!
 //! Edges:
 //! - where a partition's leader was silent nothing is said of it, and what was said stays; so with a group that did not
 //!   answer the last poll;
 //! - what is not known is absent; if it was known before, its series is ended.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::changelog::{self, Key};
 use super::ends::Sample;
-use super::groups::{self, Group};
+use super::groups::Group;
 use super::index::{Answer, PartitionIndex};
 use super::lags::{self, lags};
 use super::logs::{Logs, PartitionLog};
 use super::metrics::Metric;
-use super::shown::{Shown, States, VALUES};
+use super::points::{Points, consumed_key};
+use super::shown::VALUES;
 use super::stage::LagTask;
-use super::status::{Status, status};
-use super::table::{Gone, Position, What};
-use crate::engine::gauge::{self, Counter, Freezer, Point, Shape};
+use super::status::status;
+use super::table::{Position, What};
+use crate::engine::gauge::{self, Counter, Freezer, Shape};
 use crate::engine::series::SeriesKey;
-use crate::engine::sketch::Partial;
 use crate::engine::tap::ledger::Outcome;
 use crate::engine::task::TopicId;
 use crate::engine::time::{Span, WallTime};
 
 /// What the changelog gets.
 type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
-
-/// The points of one series, by its key.
-type Series = (Vec<u8>, Vec<Point>);
-
-/// Points by metric.
-#[derive(Default)]
-struct Points(BTreeMap<Metric, Vec<Series>>);
 
 /// The log that a commit is compared with.
 struct Compared<'l> {
@@ -56,26 +49,19 @@ impl LagTask {
     /// Points of rows only where what is known of them is fresh.
     pub(super) fn show(&mut self, logs: &Logs, is_fresh: bool) {
         let time = self.point_time(logs.at());
-        let mut points = Points::default();
+        let options = Arc::clone(&self.options);
+        let mut points = Points::new(&options, self.partition, time);
         if is_fresh {
             self.show_rows(logs, time, &mut points);
             self.show_groups(time, &mut points);
         }
         self.show_consumed(logs, time, &mut points);
-        let application = self.options.application.clone();
-        let mut freezer = Freezer::new(&application, self.partition).marked(self.mark());
-        points.freeze(&self.options.pipeline, &mut freezer);
-        self.show_own(logs.at(), time, &mut freezer);
-        self.outbox = freezer.finish();
+        self.show_own(logs.at(), time, &mut points.freezer);
+        self.outbox = points.freezer.finish();
         self.last_point = time;
     }
 
-    /// What is polled is older than what brokers write down, and says so.
-    fn mark(&self) -> Option<(&'static str, &'static str)> {
-        self.is_polled().then_some(("streamgauge.lag.from", "admin"))
-    }
-
-    fn show_rows(&mut self, logs: &Logs, time: WallTime, points: &mut Points) {
+    fn show_rows(&mut self, logs: &Logs, time: WallTime, points: &mut Points<'_>) {
         let (round, rules) = (self.round, self.options.lag.status);
         for (group, of_group) in &mut self.table.groups {
             if self.groups.get(group).is_some_and(Group::is_silent) {
@@ -110,10 +96,8 @@ impl LagTask {
                     if row.shown.is_due(&known.values, known.status, time) {
                         let partition = partition.to_string();
                         let labels = [&**topic, &*partition, &**group];
-                        points.values(&Metric::OF_ROW, &labels, &known.values, &mut row.shown, time);
-                        points.states(Metric::Status, &labels, known.status, &mut row.states, time, |state| {
-                            Status::ALL[state].name()
-                        });
+                        points.values(&Metric::OF_ROW, &labels, &known.values, &mut row.shown);
+                        points.states(Metric::Status, &labels, known.status, &mut row.states);
                     }
                     row.is_dirty |= before != (row.shown.alive, row.states);
                 }
@@ -122,8 +106,9 @@ impl LagTask {
     }
 
     /// What commits went over, as far as that is known by now.
-    fn show_consumed(&mut self, logs: &Logs, time: WallTime, points: &mut Points) {
+    fn show_consumed(&mut self, logs: &Logs, time: WallTime, points: &mut Points<'_>) {
         let kind = &self.latency;
+        let mut shown = Vec::new();
         for (group, row) in &mut self.table.groups {
             for (topic, row) in &mut row.topics {
                 let is_tapped = self.options.tapped.contains(&**topic);
@@ -147,29 +132,30 @@ impl LagTask {
                         of_partition.waiting = Some(waiting);
                     }
                 }
-                let mut shown = Vec::new();
+                shown.clear();
                 if row.consumed.records.show(time, &mut shown) {
                     row.is_dirty = true;
-                    points.add(Metric::Consumed, consumed_key(group, topic), shown);
+                    points.add(Metric::Consumed, &consumed_key(group, topic), &shown);
                 }
                 let Some(tapped) = &mut row.consumed.tapped else {
                     continue;
                 };
                 let key = || SeriesKey::of([&**topic, &**group]).0;
-                let (mut bytes, mut latency) = (Vec::new(), Vec::new());
-                if tapped.bytes.show(time, &mut bytes) {
+                shown.clear();
+                if tapped.bytes.show(time, &mut shown) {
                     row.is_dirty = true;
-                    points.add(Metric::Bytes, key(), bytes);
+                    points.add(Metric::Bytes, &key(), &shown);
                 }
-                if tapped.latency.show(time, kind, &mut latency) {
+                shown.clear();
+                if tapped.latency.show(time, kind, &mut shown) {
                     row.is_dirty = true;
-                    points.add(Metric::Latency, key(), latency);
+                    points.add(Metric::Latency, &key(), &shown);
                 }
             }
         }
     }
 
-    fn show_groups(&mut self, time: WallTime, points: &mut Points) {
+    fn show_groups(&mut self, time: WallTime, points: &mut Points<'_>) {
         for (name, row) in &mut self.table.groups {
             let group = self.groups.get(name);
             if group.is_some_and(Group::is_silent) {
@@ -182,10 +168,8 @@ impl LagTask {
             let before = (row.shown.alive, row.states);
             if row.shown.is_due(&values, state, time) {
                 let labels = [&**name];
-                points.values(&[Metric::Members], &labels, &values[..1], &mut row.shown, time);
-                points.states(Metric::State, &labels, state, &mut row.states, time, |state| {
-                    groups::State::ALL[state].name()
-                });
+                points.values(&[Metric::Members], &labels, &values[..1], &mut row.shown);
+                points.states(Metric::State, &labels, state, &mut row.states);
             }
             row.is_dirty |= before != (row.shown.alive, row.states);
         }
@@ -225,7 +209,8 @@ impl LagTask {
                     points.drain(..points.len() - 1);
                 }
                 counter.unsaved = true;
-                freezer.add(&definition, shape, &key, &points);
+                let named = freezer.metric(definition, shape);
+                freezer.add(named, &key, &points);
             }
         }
     }
@@ -236,9 +221,10 @@ impl LagTask {
             return Vec::new();
         }
         let time = self.point_time(self.now);
-        let mut points = Points::default();
+        let options = Arc::clone(&self.options);
+        let mut points = Points::new(&options, self.partition, time);
         for (what, mut gone) in std::mem::take(&mut self.table.ended) {
-            points.end(&what, &mut gone, time);
+            points.end(&what, &mut gone);
             let key = match &what {
                 What::Partition(group, topic, partition) => Key::Row(group, topic, *partition).write(),
                 What::Topic(group, topic) => Key::Consumed(group, topic).write(),
@@ -246,13 +232,11 @@ impl LagTask {
             };
             changelog.push((key, None));
         }
-        if points.0.is_empty() {
-            return Vec::new();
+        let ends = points.freezer.finish();
+        if !ends.is_empty() {
+            self.last_point = time;
         }
-        self.last_point = time;
-        let mut freezer = Freezer::new(&self.options.application, self.partition).marked(self.mark());
-        points.freeze(&self.options.pipeline, &mut freezer);
-        freezer.finish()
+        ends
     }
 
     /// Everything that the changelog does not have yet.
@@ -283,10 +267,6 @@ impl LagTask {
             }
         }
     }
-}
-
-fn consumed_key(group: &str, topic: &str) -> Vec<u8> {
-    SeriesKey::of([topic, group, "success"]).0
 }
 
 // === impl Known ===
@@ -331,108 +311,5 @@ impl Known {
         };
         self.values[3] = lag_time.map(|span| span.as_micros());
         lags.records
-    }
-}
-
-// === impl Points ===
-
-impl Points {
-    fn add(&mut self, metric: Metric, key: Vec<u8>, points: Vec<Point>) {
-        self.0.entry(metric).or_default().push((key, points));
-    }
-
-    /// The values of a row; those that are not known any more end.
-    fn values(&mut self, of: &[Metric], labels: &[&str], values: &[Option<i64>], shown: &mut Shown, time: WallTime) {
-        for (at, (metric, value)) in of.iter().zip(values).enumerate() {
-            let bit = 1 << at;
-            if value.is_none() && shown.alive & bit == 0 {
-                continue;
-            }
-            let key = SeriesKey::of(labels.iter().copied()).0;
-            self.add(*metric, key, vec![point(*metric, *value, time)]);
-            if value.is_some() {
-                shown.alive |= bit;
-            } else {
-                shown.alive &= !bit;
-            }
-        }
-    }
-
-    /// One for the state that it is in, zero for those that it has been in; where that is not known all of them end.
-    fn states(
-        &mut self,
-        metric: Metric,
-        labels: &[&str],
-        state: Option<usize>,
-        states: &mut States,
-        time: WallTime,
-        name: impl Fn(usize) -> &'static str,
-    ) {
-        if let Some(state) = state {
-            states.enter(state);
-        }
-        for each in states.iter() {
-            let key = SeriesKey::of(labels.iter().copied().chain([name(each)])).0;
-            let value = state.map(|state| i64::from(state == each));
-            self.add(metric, key, vec![point(metric, value, time)]);
-        }
-        if state.is_none() {
-            *states = States::default();
-        }
-    }
-
-    fn end(&mut self, what: &What, gone: &mut Gone, time: WallTime) {
-        match what {
-            What::Partition(group, topic, partition) => {
-                let partition = partition.to_string();
-                let labels = [&**topic, &*partition, &**group];
-                self.values(&Metric::OF_ROW, &labels, &[None; VALUES], &mut gone.shown, time);
-                self.states(Metric::Status, &labels, None, &mut gone.states, time, |state| {
-                    Status::ALL[state].name()
-                });
-            }
-            What::Topic(group, topic) => {
-                let Some(consumed) = &gone.consumed else { return };
-                if let Some(end) = consumed.records.end(time) {
-                    self.add(Metric::Consumed, consumed_key(group, topic), vec![end]);
-                }
-                let Some(tapped) = &consumed.tapped else { return };
-                let key = || SeriesKey::of([&**topic, &**group]).0;
-                if let Some(end) = tapped.bytes.end(time) {
-                    self.add(Metric::Bytes, key(), vec![end]);
-                }
-                if let Some(end) = tapped.latency.end(time) {
-                    self.add(Metric::Latency, key(), vec![end]);
-                }
-            }
-            What::Group(group) => {
-                let labels = [&**group];
-                self.values(&[Metric::Members], &labels, &[None], &mut gone.shown, time);
-                self.states(Metric::State, &labels, None, &mut gone.states, time, |state| {
-                    groups::State::ALL[state].name()
-                });
-            }
-        }
-    }
-
-    fn freeze(self, pipeline: &str, freezer: &mut Freezer<'_>) {
-        for (metric, series) in self.0 {
-            let definition = metric.definition(pipeline);
-            for (key, points) in series {
-                freezer.add(&definition, metric.shape(), &key, &points);
-            }
-        }
-    }
-}
-
-fn point(metric: Metric, value: Option<i64>, time: WallTime) -> Point {
-    let value = value.map(|value| match metric {
-        Metric::Seconds => Partial::Sum(value.into()),
-        _ => Partial::Count(u64::try_from(value).unwrap_or(0)),
-    });
-    Point {
-        start: time.as_event(),
-        time: time.as_event(),
-        value,
     }
 }

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 
 use super::super::changelog::{self, Key};
 use super::super::definitions::Definition;
-use super::super::request::{Freezer, Shape};
+use super::super::otlp::Shape;
+use super::super::request::Freezer;
 use super::super::samples::Counter;
 use super::GaugeTask;
 use crate::engine::plan::Kind;
@@ -82,7 +83,8 @@ impl GaugeTask {
                 // Too soon after its last point: at a later seal.
                 return true;
             }
-            freezer.add(&definition, Shape::Gauge, &name.1, end.as_slice());
+            let named = freezer.metric(definition, Shape::Gauge);
+            freezer.add(named, &name.1, end.as_slice());
             changelog.push((Key::Counter(&name.0, &name.1).write(), None));
             false
         });
@@ -96,7 +98,8 @@ impl GaugeTask {
                 if shape == Shape::Gauge {
                     points.drain(..points.len() - 1);
                 }
-                freezer.add(&definition, shape, key, &points);
+                let named = freezer.metric(definition, shape);
+                freezer.add(named, key, &points);
             }
             // Also what could not be shown yet: its sample is never sent again.
             if shown || std::mem::take(&mut counter.unsaved) {
