@@ -133,6 +133,15 @@ impl Application {
         self.plan.topics.iter().map(|topic| topic.topic.clone()).collect()
     }
 
+    /// Topics without which the application cannot do its work: its inputs and its own.
+    pub fn vital_topics(&self) -> Vec<String> {
+        let own = self.internal_topics().into_iter().map(|topic| topic.name);
+        let mut topics: Vec<String> = self.input_topics().into_iter().chain(own).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        topics
+    }
+
     /// See [`internal_topics`].
     pub fn internal_topics(&self) -> Vec<InternalTopic> {
         internal_topics(&self.id, self.shuffle_partitions, self.offsets_partitions, &self.plan)

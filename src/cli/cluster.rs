@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::{Exit, complain, environment};
+use crate::http::{Guard, Open};
 use crate::kafka::Connection;
 use crate::pipeline::fill_in;
 
@@ -27,6 +28,46 @@ pub struct ApplicationArgs {
     /// Name of the application: its consumer group, and the prefix of its other groups, topics and transactional ids
     #[arg(long, env = "STREAMGAUGE_APPLICATION_ID", default_value = "streamgauge", value_name = "NAME", value_parser = legal_name)]
     pub application_id: String,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct TokenArgs {
+    /// What who asks over HTTP has to know: ${env:NAME} or ${file:PATH}, so that it is in no command line
+    #[arg(long = "http-token", value_name = "SECRET")]
+    token: Option<String>,
+
+    /// What needs no token all the same
+    #[arg(
+        long = "http-open",
+        value_delimiter = ',',
+        value_name = "PATH,...",
+        requires = "token"
+    )]
+    open: Vec<Open>,
+}
+
+impl TokenArgs {
+    pub fn guard(&self) -> Result<Guard, Exit> {
+        Ok(Guard::new(token(self.token.as_deref())?, self.open.clone()))
+    }
+}
+
+/// The token itself.
+pub fn token(given: Option<&str>) -> Result<Option<String>, Exit> {
+    let Some(given) = given else { return Ok(None) };
+    if !(given.starts_with("${") && given.ends_with('}')) {
+        complain("--http-token takes ${env:NAME} or ${file:PATH}: what stands in a command line is seen by all");
+        return Err(Exit::Usage);
+    }
+    let refused = |why: &str| {
+        complain(format!("--http-token {given}: {why}"));
+        Exit::Usage
+    };
+    match fill_in(given, &environment) {
+        Ok(token) if token.trim().is_empty() => Err(refused("it is empty")),
+        Ok(token) => Ok(Some(token)),
+        Err(why) => Err(refused(&why)),
+    }
 }
 
 impl ClusterArgs {

@@ -11,7 +11,7 @@ use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::application::{self, Application, DEAD_LETTER_PARTITIONS, InternalTopic};
-use super::cluster::{ApplicationArgs, ClusterArgs, legal_name};
+use super::cluster::{ApplicationArgs, ClusterArgs, TokenArgs, legal_name};
 use super::workers::{self, Running};
 use super::{Exit, complain, environment, lag_source, rights};
 use crate::engine::lag::OFFSETS_TOPIC;
@@ -23,7 +23,7 @@ use crate::export::sender::{SendRequest, Sender};
 use crate::export::settings::{Settings, Signal};
 use crate::export::stats::ExportStats;
 use crate::export::telemetry::{self, Telemetry};
-use crate::http;
+use crate::http::{self, health::Checker};
 use crate::kafka::{
     self, Cleanup, ConnectError, Connection, EnsureError, KafkaCluster, OrphanWatch, Poller, PollerOptions, TopicSpec,
 };
@@ -59,6 +59,8 @@ pub struct RunArgs {
         value_name = "HOST:PORT"
     )]
     http: String,
+    #[command(flatten)]
+    token: TokenArgs,
 
     /// Partitions of the internal topics: how many instances can share a stage. Fixed once the topics exist
     #[arg(long, default_value_t = 6, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -117,17 +119,30 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
     }
     let mut application = application(args, Arc::new(plan));
     let exports = exports(args, &application)?;
+    let guard = args.token.guard()?;
     let connection = args.cluster.connection()?;
     let stopping = Running::default();
     stop_on_signals(&stopping)?;
     let cluster = KafkaCluster::new(connection).map_err(usage)?;
 
+    let stats = Stats::default();
+    let checker = Checker::start(cluster.connection(), application.vital_topics()).map_err(usage)?;
+    let loops = exports
+        .iter()
+        .map(|export| (export.signal.worker(), Arc::clone(&export.stats)));
+    let sources = http::Sources {
+        stats: stats.clone(),
+        export: loops.collect(),
+        checks: checker.checks(),
+        since: Instant::now(),
+        workers: Arc::default(),
+    };
+    let workers = Arc::clone(&sources.workers);
+    let http = http::start(&args.http, guard, sources).map_err(usage)?;
     if !prepare_topics(&cluster, &mut application, args, &stopping)? {
         return Ok(Exit::Done);
     }
     name_missing_topics(&cluster, &application);
-    let stats = Stats::default();
-    let http = http::start(&args.http, stats.clone()).map_err(usage)?;
 
     tracing::info!(
         application = application.id,
@@ -149,6 +164,8 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
         &stopping,
         &export_control,
     )?;
+    // It is set once.
+    let _ = workers.set(threads.workers.len());
     let telemetry = telemetry.start().map_err(usage)?;
     let orphans = watch_for_orphans(args, &application, &cluster)?;
     wait(&stopping, &threads);
@@ -156,6 +173,7 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
     let exit = end(args, threads, &stopping, &export_control);
     telemetry.stop();
     http.stop();
+    drop(checker);
     Ok(exit)
 }
 

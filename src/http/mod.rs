@@ -1,23 +1,58 @@
-//! What orchestrators ask: `/livez` (the process answers) and `/readyz` (it does its work).
+//! What can be asked over HTTP: `/livez` and `/readyz` for orchestrators, `/health` and what is below it for people.
 //!
-//! Rule: answers come from numbers that the workers leave behind, so a probe never touches the broker and a hung broker
-//! cannot hang a probe. Ready: every worker has restored what it was assigned (an empty assignment counts), and has
-//! settled a transaction or found none to be needed within [`FRESH`].
+//! Rule: no answer waits for a broker. Answers come from numbers that the workers leave behind, and from a check that goes
+//! on in the background; a probe storm costs this process a thread and the cluster nothing.
+//!
+//! Edges:
+//! - it listens on loopback unless told otherwise, and warns where others can get at it without a token;
+//! - a client that is slow with its head, or sends a huge one, is let go; at most [`CONNECTIONS`] are served at once.
+
+mod guard;
+pub mod health;
+mod probes;
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
+pub use guard::{Guard, Open};
+use health::Checks;
+
+use crate::export::stats::ExportStats;
 use crate::runtime::stats::Stats;
 
-/// A worker that has not been around its loop for this long is not ready.
-const FRESH: Duration = Duration::from_secs(30);
+const CONNECTIONS: usize = 256;
+
+/// A request's head takes no longer, and is no larger.
+const HEAD: Duration = Duration::from_secs(5);
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// A connection lives no longer, however slow its client reads.
+const CONNECTION: Duration = Duration::from_secs(120);
+
+/// What answers are made of.
+#[derive(Clone)]
+pub struct Sources {
+    pub stats: Stats,
+    /// The export loops that run here, by what they are called.
+    pub export: Vec<(&'static str, Arc<ExportStats>)>,
+    pub checks: Arc<Checks>,
+    /// When the process began.
+    pub since: Instant,
+    /// How many workers there are: set when the broker was there and the stages have been started.
+    pub workers: Arc<OnceLock<usize>>,
+}
 
 /// A listener that is told to stop when this is.
 pub struct Http {
@@ -35,7 +70,7 @@ pub enum HttpError {
 }
 
 /// Listens at `address` until stopped; `off` listens nowhere.
-pub fn start(address: &str, stats: Stats) -> Result<Http, HttpError> {
+pub fn start(address: &str, guard: Guard, sources: Sources) -> Result<Http, HttpError> {
     if address == "off" {
         return Ok(Http {
             stop: None,
@@ -53,8 +88,10 @@ pub fn start(address: &str, stats: Stats) -> Result<Http, HttpError> {
     };
     let listener = std::net::TcpListener::bind(resolved).map_err(bind)?;
     listener.set_nonblocking(true).map_err(bind)?;
-    if !resolved.ip().is_loopback() {
-        tracing::warn!("--http {address}: the probes can be reached from other machines");
+    if !resolved.ip().is_loopback() && !guard.has_token() {
+        tracing::warn!(
+            "--http {address}: others can reach it, and --http-token is not set: who can connect can read what is told there"
+        );
     }
     let (stop, stopped) = oneshot::channel::<()>();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -63,17 +100,11 @@ pub fn start(address: &str, stats: Stats) -> Result<Http, HttpError> {
         .map_err(bind)?;
     let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
         runtime.block_on(async move {
-            let app = Router::new()
-                .route("/livez", get(livez))
-                .route("/readyz", get(readyz))
-                .with_state(stats);
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
-                    let until = async {
-                        let _ = stopped.await;
-                    };
-                    if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(until).await {
-                        tracing::error!("the HTTP listener ended: {error}");
+                    tokio::select! {
+                        () = serve(listener, router(guard, sources)) => {}
+                        _ = stopped => {}
                     }
                 }
                 Err(error) => tracing::error!("the HTTP listener did not start: {error}"),
@@ -86,6 +117,58 @@ pub fn start(address: &str, stats: Stats) -> Result<Http, HttpError> {
     })
 }
 
+impl Sources {
+    /// All workers have said something.
+    fn has_started(&self) -> bool {
+        let known = self.stats.lock().workers.len();
+        self.workers.get().is_some_and(|workers| known >= *workers)
+    }
+}
+
+fn router(guard: Guard, sources: Sources) -> Router {
+    Router::new()
+        .route("/livez", get(probes::livez))
+        .route("/readyz", get(probes::readyz))
+        .route("/health", get(overall))
+        .route("/health/kafka", get(kafka))
+        .route("/health/topic/{*name}", get(topic))
+        .fallback(nothing)
+        .layer(middleware::from_fn_with_state(Arc::new(guard), guard::check))
+        .with_state(sources)
+}
+
+/// Until the runtime ends.
+async fn serve(listener: tokio::net::TcpListener, router: Router) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(HEAD_BYTES);
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, most likely: that passes.
+                tracing::debug!(%error, "a connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        tokio::spawn(async move {
+            match tokio::time::timeout(CONNECTION, connection).await {
+                Ok(Err(error)) => tracing::debug!(%error, "a connection ended"),
+                Ok(Ok(())) | Err(_) => {}
+            }
+            drop(place);
+        });
+    }
+}
+
 impl Http {
     pub fn stop(mut self) {
         if let (Some(stop), Some(thread)) = (self.stop.take(), self.thread.take()) {
@@ -95,32 +178,40 @@ impl Http {
     }
 }
 
-async fn livez() -> &'static str {
-    "alive\n"
+fn answered((code, body): (u16, serde_json::Value)) -> impl IntoResponse {
+    (
+        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        Json(body),
+    )
 }
 
-async fn readyz(State(stats): State<Stats>) -> (StatusCode, Json<serde_json::Value>) {
-    let numbers = stats.lock();
-    let mut waiting = Vec::new();
-    for (name, worker) in &numbers.workers {
-        let fresh = worker.last_commit.is_some_and(|at| at.elapsed() < FRESH);
-        if !(worker.ready && fresh) {
-            let busy: Vec<String> = worker
-                .tasks
-                .iter()
-                .filter(|(_, (phase, _))| *phase != "running")
-                .map(|(partition, (phase, _))| format!("{}/{} {phase}", partition.topic, partition.partition))
-                .collect();
-            waiting.push(json!({ "worker": name, "tasks": busy }));
-        }
-    }
-    let status = if waiting.is_empty() && !numbers.workers.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
+async fn overall(State(sources): State<Sources>) -> impl IntoResponse {
+    let export = sources.export.iter().map(|(name, stats)| (*name, stats.snapshot()));
+    let export: Vec<_> = export.collect();
+    let pipeline = match sources.has_started() {
+        true => health::pipeline(&sources.stats.lock().workers, sources.since.elapsed(), Instant::now()),
+        false => health::not_started(),
     };
-    (
-        status,
-        Json(json!({ "ready": status == StatusCode::OK, "waiting": waiting })),
-    )
+    answered(health::overall(
+        &sources.checks,
+        pipeline,
+        &export,
+        sources.since.elapsed(),
+    ))
+}
+
+async fn kafka(State(sources): State<Sources>) -> impl IntoResponse {
+    answered(health::cluster(&sources.checks))
+}
+
+async fn topic(State(sources): State<Sources>, name: Result<Path<String>, PathRejection>) -> impl IntoResponse {
+    match name {
+        Ok(Path(name)) => answered(health::topic(&sources.checks, &name).await).into_response(),
+        Err(_) => answered((400, json!({ "error": "the name of the topic is not UTF-8" }))).into_response(),
+    }
+}
+
+async fn nothing() -> impl IntoResponse {
+    let paths = ["/livez", "/readyz", "/health", "/health/kafka", "/health/topic/NAME"];
+    answered((404, json!({ "error": "there is nothing here", "paths": paths })))
 }

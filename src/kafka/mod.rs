@@ -9,6 +9,7 @@
 //! - no call waits longer than [`CALL`] for a broker.
 
 mod admin;
+mod checkup;
 mod context;
 mod ends;
 mod group;
@@ -38,6 +39,7 @@ use rdkafka::consumer::BaseConsumer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 pub use admin::{BrokerInfo, ClusterInfo, ConnectError, TopicInfo, cluster_info, describe};
+pub use checkup::{Checkup, PartitionCheck, TopicCheck};
 pub use ends::{EndSampler, LogEnds, Unknown};
 pub use groups::{Group, GroupClient, Listing, LookError, Looked};
 pub use log::KafkaLog;

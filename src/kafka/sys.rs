@@ -118,6 +118,16 @@ pub(super) struct Described {
     pub id: TopicId,
     /// What the login may do with it (KIP-430); `None` where the brokers do not tell.
     pub allowed: Option<Vec<rd::rd_kafka_AclOperation_t>>,
+    pub partitions: Vec<DescribedPartition>,
+}
+
+/// Brokers by their ids.
+pub(super) struct DescribedPartition {
+    pub partition: i32,
+    /// `None` where nobody leads.
+    pub leader: Option<i32>,
+    pub replicas: Vec<i32>,
+    pub in_sync: Vec<i32>,
 }
 
 /// Questions to the brokers that are under way, each under a number of the asker's.
@@ -730,7 +740,35 @@ unsafe fn described(topic: *const rd::rd_kafka_TopicDescription_t) -> Described 
             refused: (code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| code.into()),
             id: bytes,
             allowed: (!allowed.is_null()).then(|| std::slice::from_raw_parts(allowed, count).to_vec()),
+            partitions: described_partitions(topic),
         }
+    }
+}
+
+/// SAFETY: `topic` belongs to an event that lives.
+unsafe fn described_partitions(topic: *const rd::rd_kafka_TopicDescription_t) -> Vec<DescribedPartition> {
+    unsafe {
+        let id = |node: *const rd::rd_kafka_Node_t| match node.is_null() {
+            true => None,
+            false => Some(rd::rd_kafka_Node_id(node)).filter(|id| *id >= 0),
+        };
+        let ids = |nodes: *mut *const rd::rd_kafka_Node_t, count| {
+            elements(nodes, count).iter().filter_map(|node| id(*node)).collect()
+        };
+        let mut count = 0;
+        let partitions = rd::rd_kafka_TopicDescription_partitions(topic, &mut count);
+        let partitions = elements(partitions, count).iter().map(|partition| {
+            let (mut replicas, mut in_sync) = (0, 0);
+            let of_replicas = rd::rd_kafka_TopicPartitionInfo_replicas(*partition, &mut replicas);
+            let of_in_sync = rd::rd_kafka_TopicPartitionInfo_isr(*partition, &mut in_sync);
+            DescribedPartition {
+                partition: rd::rd_kafka_TopicPartitionInfo_partition(*partition),
+                leader: id(rd::rd_kafka_TopicPartitionInfo_leader(*partition)),
+                replicas: ids(of_replicas, replicas),
+                in_sync: ids(of_in_sync, in_sync),
+            }
+        });
+        partitions.collect()
     }
 }
 

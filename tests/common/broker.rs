@@ -67,7 +67,7 @@ impl Broker {
         Self::fresh(options, 1, free_port(), cluster_id())
     }
 
-    /// A second broker of this one's cluster.
+    /// The next broker of this one's cluster.
     pub fn joined_by(&self, options: &BrokerOptions) -> Self {
         Self::fresh(options, self.node + 1, self.controller, self.cluster_id.clone())
     }

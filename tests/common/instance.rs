@@ -149,6 +149,11 @@ impl Instance {
         self.process.as_mut().is_some_and(|process| process.ended().is_none())
     }
 
+    /// The port that it listens on.
+    pub fn http(&self) -> u16 {
+        self.http
+    }
+
     pub fn get(&self, path: &str) -> Result<(u16, String), String> {
         http::get(self.http, path)
     }

@@ -17,10 +17,11 @@ use super::eventually;
 
 const CALL: Duration = Duration::from_secs(15);
 
-/// A broker that is its own controller, and perhaps a second one.
+/// A broker that is its own controller, and perhaps others.
 pub struct Kafka {
     broker: Broker,
-    second: Option<Broker>,
+    /// Node 2 and on.
+    others: Vec<Broker>,
 }
 
 /// A record as it lies in the log.
@@ -63,7 +64,7 @@ impl Kafka {
     pub fn start_as(options: &BrokerOptions) -> Self {
         Self {
             broker: Broker::start(options),
-            second: None,
+            others: Vec::new(),
         }
     }
 
@@ -82,23 +83,45 @@ impl Kafka {
             ("broker.session.timeout.ms", "4000"),
         ]);
         let broker = Broker::start(&options);
-        let second = Some(broker.joined_by(&options));
-        Self { broker, second }
+        let others = vec![broker.joined_by(&options)];
+        Self { broker, others }
+    }
+
+    /// Three brokers that hold everything together.
+    pub fn start_trio() -> Self {
+        let options = BrokerOptions::with(&[
+            ("offsets.topic.replication.factor", "3"),
+            ("transaction.state.log.replication.factor", "3"),
+            ("default.replication.factor", "3"),
+        ]);
+        let broker = Broker::start(&options);
+        let second = broker.joined_by(&options);
+        let third = second.joined_by(&options);
+        Self {
+            broker,
+            others: vec![second, third],
+        }
     }
 
     pub fn bootstrap(&self) -> String {
-        let all = std::iter::once(&self.broker).chain(&self.second);
+        let all = std::iter::once(&self.broker).chain(&self.others);
         all.map(Broker::bootstrap).collect::<Vec<_>>().join(",")
     }
 
     /// Starts the broker again after `kill`, and waits until it answers.
     pub fn resume(&mut self) {
-        self.second.as_mut().unwrap_or(&mut self.broker).resume();
+        self.others.last_mut().unwrap_or(&mut self.broker).resume();
     }
 
-    /// SIGKILL: the second broker where there are two.
+    /// SIGKILL: the last broker where there are several.
     pub fn kill(&mut self) {
-        self.second.as_mut().unwrap_or(&mut self.broker).kill();
+        self.others.last_mut().unwrap_or(&mut self.broker).kill();
+    }
+
+    /// SIGKILL to every broker.
+    pub fn kill_all(&mut self) {
+        self.others.iter_mut().for_each(Broker::kill);
+        self.broker.kill();
     }
 
     /// Runs one of Kafka's own tools, for a second opinion. Returns what it printed.
