@@ -160,9 +160,8 @@ async fn serve(listener: tokio::net::TcpListener, router: Router) {
         };
         let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
         tokio::spawn(async move {
-            match tokio::time::timeout(CONNECTION, connection).await {
-                Ok(Err(error)) => tracing::debug!(%error, "a connection ended"),
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(error)) = tokio::time::timeout(CONNECTION, connection).await {
+                tracing::debug!(%error, "a connection ended");
             }
             drop(place);
         });
