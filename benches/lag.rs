@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use streamgauge::engine::lag::coordinator::partition_of;
 use streamgauge::engine::lag::logs::{Partitions, Survey, Surveyed, SurveyedTopic};
+use streamgauge::engine::lag::polled::{commit, commit_key};
 use streamgauge::engine::lag::{LagOptions, LagStage, OFFSETS_TOPIC};
 use streamgauge::engine::plan::Lag;
 use streamgauge::engine::task::{Input, Open, OpenTask, Output, Record, Stamp, Task};
@@ -74,7 +75,7 @@ impl Cluster {
             let task = partition_of(&group, std::num::NonZeroU32::new(TASKS).expect("some"));
             for topic in 0..TOPICS {
                 for partition in 0..PARTITIONS {
-                    rows.push((key(&group, &format!("topic-{topic}"), partition), task as usize));
+                    rows.push((commit_key(&group, &format!("topic-{topic}"), partition), task as usize));
                 }
             }
         }
@@ -129,7 +130,7 @@ impl Cluster {
         let mut cost = Cost::default();
         self.second += 10;
         let now = WallTime(self.second * 1_000_000);
-        let value = value(100 * round, self.second * 1_000);
+        let value = commit(100 * round, now);
         let began = Instant::now();
         for (key, task) in &self.rows {
             let (task, next) = &mut self.tasks[*task];
@@ -201,27 +202,6 @@ impl Cluster {
         }
         survey
     }
-}
-
-/// As Kafka has it since 0.9.
-fn key(group: &str, topic: &str, partition: u32) -> Vec<u8> {
-    let mut key = 1_i16.to_be_bytes().to_vec();
-    for text in [group, topic] {
-        key.extend(i16::try_from(text.len()).expect("short").to_be_bytes());
-        key.extend(text.bytes());
-    }
-    key.extend(partition.to_be_bytes());
-    key
-}
-
-/// Version 3, Kafka 2.1 to 4.0.
-fn value(offset: i64, millis: i64) -> Vec<u8> {
-    let mut value = 3_i16.to_be_bytes().to_vec();
-    value.extend(offset.to_be_bytes());
-    value.extend((-1_i32).to_be_bytes());
-    value.extend(0_i16.to_be_bytes());
-    value.extend(millis.to_be_bytes());
-    value
 }
 
 /// Bytes of memory that the process has.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::engine::correlate::{CorrelateOptions, CorrelateStage};
 use crate::engine::gauge::{GaugeOptions, GaugeStage};
 use crate::engine::lag::{LagOptions, LagStage, OFFSETS_TOPIC};
-use crate::engine::plan::{LagFrom, Plan};
+use crate::engine::plan::Plan;
 use crate::engine::tap::TapStage;
 use crate::engine::task::{OpenTask, Stage};
 use crate::engine::time::Span;
@@ -228,8 +228,7 @@ impl Application {
             lag,
             tapped: self.input_topics().into_iter().collect(),
         };
-        // Each poll makes a survey due; one that is late is not waited for for ever.
-        let survey_every = Span::micros(every.as_micros().saturating_mul(if self.plan.polls() { 2 } else { 1 }));
+        let twice = Span::micros(every.as_micros().saturating_mul(2));
         let mut worker = self.options(Stage::Lag, 0);
         worker.topics.changelog = Some(self.lag_changelog());
         worker.topics.outbox = Some((self.outbox(), self.shuffle_partitions));
@@ -237,10 +236,11 @@ impl Application {
             client: self.client(Stage::Lag, 0),
             options: WorkerOptions {
                 inputs: vec![self.lag_input()],
-                survey_every: Some(survey_every),
+                // Each poll makes a survey due; one that is late is not waited for for ever.
+                survey_every: Some(if self.plan.polls() { twice } else { every }),
                 index: self.plan.indexes().then(|| self.index()),
                 // Each survey is sealed at once. Commits of its own are input like others: it is not to feed itself faster.
-                seal_every: Span::micros(every.as_micros().saturating_mul(2)),
+                seal_every: twice,
                 topic_ids: true,
                 ..worker
             },
@@ -250,23 +250,12 @@ impl Application {
 
     /// What the lag stage reads.
     pub fn lag_input(&self) -> String {
-        if self.plan.polls() {
-            named(&self.id, LAG_POLLED)
-        } else {
-            OFFSETS_TOPIC.to_owned()
-        }
+        lag_input(&self.id, &self.plan)
     }
 
     /// What the lag stage knows of groups.
     pub fn lag_changelog(&self) -> String {
-        named(
-            &self.id,
-            if self.plan.polls() {
-                LAG_POLLED_CHANGELOG
-            } else {
-                LAG_CHANGELOG
-            },
-        )
+        named(&self.id, lag_changelog(&self.plan))
     }
 
     /// What is polled, and where to; `None` where nothing is.
@@ -425,6 +414,24 @@ pub(super) fn named(application_id: &str, what: &str) -> String {
     format!("{application_id}-{what}")
 }
 
+/// What the lag stage reads.
+pub fn lag_input(application_id: &str, plan: &Plan) -> String {
+    if plan.polls() {
+        named(application_id, LAG_POLLED)
+    } else {
+        OFFSETS_TOPIC.to_owned()
+    }
+}
+
+/// Where it keeps what it knows of groups: each input has a changelog of its own.
+pub(super) fn lag_changelog(plan: &Plan) -> &'static str {
+    if plan.polls() {
+        LAG_POLLED_CHANGELOG
+    } else {
+        LAG_CHANGELOG
+    }
+}
+
 /// The consumer group of a stage.
 pub fn group(application_id: &str, stage: Stage) -> String {
     match stage {
@@ -505,11 +512,7 @@ pub fn internal_topics(
     }
     if plan.lag.is_some() {
         topics.push(topic(
-            if plan.polls() {
-                LAG_POLLED_CHANGELOG
-            } else {
-                LAG_CHANGELOG
-            },
+            lag_changelog(plan),
             offsets_partitions,
             true,
             None,
@@ -535,16 +538,15 @@ fn hours(span: Span) -> u32 {
 
 /// An input topic that is one of the application's own: it would be fed with what it is read for.
 pub fn own_input<'p>(plan: &'p Plan, application_id: &str) -> Option<&'p str> {
-    let of = |from| {
-        let mut plan = plan.clone();
-        plan.lag.iter_mut().for_each(|lag| lag.from = from);
-        internal_topics(application_id, 1, 1, &plan)
-    };
-    let own = [of(LagFrom::Offsets), of(LagFrom::Admin)].concat();
-    let inputs = plan.topics.iter().map(|topic| topic.topic.as_str());
-    inputs
+    let own = internal_topics(application_id, 1, 1, plan)
         .into_iter()
-        .find(|input| own.iter().any(|own| own.name == *input))
+        .map(|topic| topic.name);
+    // Which of them it will be is decided when the application starts.
+    let of_lag = [LAG_CHANGELOG, LAG_POLLED, LAG_POLLED_CHANGELOG].map(|what| named(application_id, what));
+    let of_lag = of_lag.into_iter().filter(|_| plan.lag.is_some());
+    let own: Vec<String> = own.chain(of_lag).collect();
+    let inputs = plan.topics.iter().map(|topic| topic.topic.as_str());
+    inputs.into_iter().find(|input| own.iter().any(|own| own == input))
 }
 
 /// What to say of an input topic that [`own_input`] found.

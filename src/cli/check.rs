@@ -244,10 +244,7 @@ impl Report<'_> {
             self.line(2, "correlate", &correlates);
         }
         if self.plan().lag.is_some() {
-            let input = match self.plan().polls() {
-                true => format!("{application}-lag-polled"),
-                false => OFFSETS_TOPIC.to_owned(),
-            };
+            let input = application::lag_input(&application, self.plan());
             let lag = format!("one task a partition of {input}, group {application}-lag");
             self.line(2, "lag", &lag);
         }

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::{Exit, complain, environment};
+use crate::engine::names::is_of_topic;
 use crate::http::{Guard, Open};
 use crate::kafka::Connection;
 use crate::pipeline::fill_in;
@@ -108,8 +109,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 
 /// Kafka's rule for topic names, since the name becomes part of some; room is left for their endings.
 pub fn legal_name(text: &str) -> Result<String, String> {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if text.is_empty() || text.len() > 200 || !text.bytes().all(legal) {
+    if text.is_empty() || text.len() > 200 || !text.chars().all(is_of_topic) {
         return Err("takes letters, digits, `.`, `_` and `-`, at most 200 of them".to_owned());
     }
     Ok(text.to_owned())

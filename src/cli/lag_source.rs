@@ -9,8 +9,9 @@
 //! - an instance that runs other stages decides nothing: its login may have other rights.
 
 use super::application::{LAG_POLLED, named};
+use super::rights;
 use crate::engine::lag::OFFSETS_TOPIC;
-use crate::kafka::{self, ConnectError, Connection, Operation, TopicNeed};
+use crate::kafka::{self, ConnectError, Connection};
 
 /// Why groups are polled by the Admin API; `None` where the offsets topic is read. `reads`: this login is to read it.
 pub fn polled_because(
@@ -28,11 +29,7 @@ pub fn polled_because(
     if !reads {
         return Ok(None);
     }
-    let need = TopicNeed {
-        topic: OFFSETS_TOPIC.to_owned(),
-        operations: vec![Operation::Read],
-    };
-    let missing = kafka::missing_on_topics(connection, &[need])?;
+    let missing = kafka::missing_on_topics(connection, &[rights::reading_offsets()])?;
     Ok(missing
         .first()
         .map(|missing| format!("{missing}; to read that topic later, stop all instances and set `from: offsets`")))

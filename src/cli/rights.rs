@@ -10,7 +10,7 @@
 
 use super::application::{
     self, Application, CORRELATE_CHANGELOG, CORRELATE_REPARTITION, DEAD_LETTERS, GAUGE_CHANGELOG, GAUGE_REPARTITION,
-    INDEX, LAG_CHANGELOG, LAG_POLLED, LAG_POLLED_CHANGELOG, OUTBOX, TRACES_OUTBOX, named,
+    INDEX, LAG_POLLED, OUTBOX, TRACES_OUTBOX, lag_changelog, named,
 };
 use crate::engine::lag::OFFSETS_TOPIC;
 use crate::engine::plan::Plan;
@@ -30,6 +30,14 @@ fn stages_of(plan: &Plan) -> Vec<Stage> {
         stages.push(Stage::Lag);
     }
     stages
+}
+
+/// What reads the brokers' own topic of offsets.
+pub fn reading_offsets() -> TopicNeed {
+    TopicNeed {
+        topic: OFFSETS_TOPIC.to_owned(),
+        operations: vec![Operation::Read],
+    }
 }
 
 /// What these stages do with topics.
@@ -74,17 +82,14 @@ fn needs(application_id: &str, plan: &Plan, stages: &[Stage]) -> Vec<TopicNeed> 
             own(CORRELATE_CHANGELOG, &[(Correlate, &[Read, Write])]),
         ]);
     }
-    if plan.polls() {
-        let polled: &[(Stage, &[Operation])] = &[(Lag, &[Read, Write])];
-        needs.extend([own(LAG_POLLED, polled), own(LAG_POLLED_CHANGELOG, polled)]);
-    } else if plan.lag.is_some() {
-        if stages.contains(&Lag) {
-            needs.push(TopicNeed {
-                topic: OFFSETS_TOPIC.to_owned(),
-                operations: vec![Read],
-            });
+    if plan.lag.is_some() {
+        let state: &[(Stage, &[Operation])] = &[(Lag, &[Read, Write])];
+        if plan.polls() {
+            needs.push(own(LAG_POLLED, state));
+        } else if stages.contains(&Lag) {
+            needs.push(reading_offsets());
         }
-        needs.push(own(LAG_CHANGELOG, &[(Lag, &[Read, Write])]));
+        needs.push(own(lag_changelog(plan), state));
     }
     if plan.traces() {
         needs.push(own(TRACES_OUTBOX, &[(Correlate, &[Write]), (Export, &[Read])]));

@@ -127,12 +127,9 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
 
     let stats = Stats::default();
     let checker = Checker::start(cluster.connection(), application.vital_topics()).map_err(usage)?;
-    let loops = exports
-        .iter()
-        .map(|export| (export.signal.worker(), Arc::clone(&export.stats)));
     let sources = http::Sources {
         stats: stats.clone(),
-        export: loops.collect(),
+        export: loops(&exports),
         checks: checker.checks(),
         since: Instant::now(),
         workers: Arc::default(),
@@ -270,19 +267,24 @@ fn watch_for_orphans(
         .map_err(usage)
 }
 
+/// What they do, by what they are called.
+fn loops(exports: &[Export]) -> Vec<(&'static str, Arc<ExportStats>)> {
+    exports
+        .iter()
+        .map(|export| (export.signal.worker(), Arc::clone(&export.stats)))
+        .collect()
+}
+
 /// The process's own metrics.
 fn telemetry(args: &RunArgs, application: &Application, stats: &Stats, exports: &[Export]) -> Result<Telemetry, Exit> {
     let every = telemetry::interval(&environment).map_err(usage)?;
     let instance = args.instance.clone();
-    let loops = exports
-        .iter()
-        .map(|export| (export.signal.worker(), Arc::clone(&export.stats)));
     Ok(Telemetry {
         application: application.id.clone(),
         instance: instance.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
         every,
         stats: stats.clone(),
-        export: loops.collect(),
+        export: loops(exports),
         sender: sender(args, Signal::Metrics)?,
     })
 }

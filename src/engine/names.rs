@@ -1,4 +1,4 @@
-//! Which names are meant: patterns with `*` for any characters and `?` for one.
+//! What names topics can have, and which names are meant: patterns with `*` for any characters and `?` for one.
 //!
 //! Rule: a name is meant if it matches one of the patterns and none of those that begin with `!`. Patterns that only
 //! exclude leave everything else in.
@@ -8,6 +8,19 @@
 //! - every other character stands for itself: names of groups hold anything.
 
 use std::fmt;
+
+/// The longest name of a topic, in bytes.
+pub const MAX_TOPIC: usize = 249;
+
+/// Whether names of topics may hold it.
+pub fn is_of_topic(char: char) -> bool {
+    char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '-')
+}
+
+/// Whether a topic can have this name.
+pub fn is_topic(name: &str) -> bool {
+    (1..=MAX_TOPIC).contains(&name.len()) && name.chars().all(is_of_topic) && name != "." && name != ".."
+}
 
 /// Patterns, in the order of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

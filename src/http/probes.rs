@@ -23,10 +23,8 @@ pub async fn readyz(State(sources): State<Sources>) -> (StatusCode, Json<serde_j
         let fresh = worker.last_commit.is_some_and(|at| at.elapsed() < FRESH);
         if !(worker.ready && fresh) {
             let busy: Vec<String> = worker
-                .tasks
-                .iter()
-                .filter(|(_, (phase, _))| *phase != "running")
-                .map(|(partition, (phase, _))| format!("{}/{} {phase}", partition.topic, partition.partition))
+                .underway()
+                .map(|(partition, phase)| format!("{}/{} {phase}", partition.topic, partition.partition))
                 .collect();
             waiting.push(json!({ "worker": name, "tasks": busy }));
         }

@@ -84,18 +84,19 @@ pub fn describe(connection: &Connection, topics: &[String]) -> Result<(ClusterIn
 }
 
 fn info_of(client: &BaseConsumer<Quiet>, found: &Metadata) -> ClusterInfo {
-    let address = |broker: &rdkafka::metadata::MetadataBroker| format!("{}:{}", broker.host(), broker.port());
     ClusterInfo {
         id: client.client().fetch_cluster_id(TRY).unwrap_or_default(),
-        brokers: found
-            .brokers()
-            .iter()
-            .map(|b| BrokerInfo {
-                id: b.id(),
-                address: address(b),
-            })
-            .collect(),
+        brokers: brokers_in(found),
     }
+}
+
+/// The brokers that an answer lists.
+pub(super) fn brokers_in(found: &Metadata) -> Vec<BrokerInfo> {
+    let broker = |broker: &rdkafka::metadata::MetadataBroker| BrokerInfo {
+        id: broker.id(),
+        address: format!("{}:{}", broker.host(), broker.port()),
+    };
+    found.brokers().iter().map(broker).collect()
 }
 
 /// What an answer about one topic says of it.
@@ -106,13 +107,7 @@ pub(super) fn topic_in(found: &Metadata, name: &str) -> TopicInfo {
         Some((topic, None | Some(Code::LeaderNotAvailable))) => {
             (Some(u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX)), None)
         }
-        Some((_, Some(code))) => {
-            let refused = trouble::refusal(code, trouble::About::DescribeTopic(name), None);
-            (
-                None,
-                Some(refused.map_or_else(|| code.to_string(), |error| error.to_string())),
-            )
-        }
+        Some((_, Some(code))) => (None, Some(trouble::undescribed(code, name))),
     };
     TopicInfo {
         name: name.to_owned(),

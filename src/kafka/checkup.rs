@@ -12,11 +12,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::CALL;
-use super::admin::{BrokerInfo, ConnectError, ask, metadata_client};
+use super::admin::{BrokerInfo, ConnectError, ask, brokers_in, metadata_client};
 use super::context::Quiet;
 use super::settings::Connection;
 use super::sys::{self, Described};
-use super::trouble::{self, About};
+use super::trouble;
 
 /// Topics in one question.
 const TOPICS: usize = 500;
@@ -57,11 +57,7 @@ impl Checkup {
     /// The brokers that are up. Asks with the name of some topic, since the list of all can be long.
     pub fn brokers(&self, topic: &str) -> Result<Vec<BrokerInfo>, ConnectError> {
         let found = ask(&self.connection, &self.client, Some(topic), Instant::now() + CALL)?;
-        let broker = |broker: &rdkafka::metadata::MetadataBroker| BrokerInfo {
-            id: broker.id(),
-            address: format!("{}:{}", broker.host(), broker.port()),
-        };
-        Ok(found.brokers().iter().map(broker).collect())
+        Ok(brokers_in(&found))
     }
 
     /// Each of these topics.
@@ -79,13 +75,9 @@ impl Checkup {
 }
 
 fn checked(described: Described) -> TopicCheck {
-    let about = About::DescribeTopic(&described.name);
     let partitions = match described.refused {
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => None,
-        Some(code) => {
-            let refused = trouble::refusal(code, about, None);
-            Some(Err(refused.map_or_else(|| code.to_string(), |error| error.to_string())))
-        }
+        Some(code) => Some(Err(trouble::undescribed(code, &described.name))),
         None => {
             let partition = |partition: sys::DescribedPartition| PartitionCheck {
                 partition: partition.partition,

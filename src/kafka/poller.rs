@@ -14,12 +14,13 @@ use std::num::NonZeroU32;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 
 use super::CALL;
-use super::context::Quiet;
+use super::admin::metadata_client;
 use super::groups::{GroupClient, LookError, Looked};
 use super::restore::Restores;
+use super::rights::again;
 use super::settings::Connection;
 use super::transactions::Transactions;
 use super::trouble::{self, About};
@@ -154,11 +155,7 @@ impl Polling {
     /// What the topic says, all of it: no producer but this one writes any more.
     fn restore(&self) -> Result<Polled, LogError> {
         let options = &self.options;
-        let client: BaseConsumer<Quiet> = self
-            .connection
-            .metadata_client()
-            .create_with_context(Quiet::default())
-            .map_err(|error| LogError::Refused(error.to_string()))?;
+        let client = metadata_client(&self.connection).map_err(|error| LogError::Refused(error.to_string()))?;
         let mut polled = Polled::new(options.partitions);
         let mut restores = Restores::new(self.connection.clone(), options.group.clone());
         let deadline = Instant::now() + PATIENCE;
@@ -240,19 +237,12 @@ impl Polling {
                 headers: &[],
             })?;
         }
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match transactions.commit() {
-                Err(LogError::Retry(_)) if Instant::now() < deadline => {}
-                done => return done,
-            }
-        }
+        again(Instant::now() + PATIENCE, || transactions.commit())
     }
 
     fn tell_once(&mut self, complaint: String) {
-        if !self.told.contains(&complaint) {
+        if self.told.insert(complaint.clone()) {
             tracing::warn!("{complaint}");
-            self.told.insert(complaint);
         }
     }
 }

@@ -296,7 +296,7 @@ fn attempt(
 }
 
 /// Until there is an answer, or no time.
-fn again(deadline: Instant, mut call: impl FnMut() -> Result<(), LogError>) -> Result<(), LogError> {
+pub(super) fn again(deadline: Instant, mut call: impl FnMut() -> Result<(), LogError>) -> Result<(), LogError> {
     loop {
         match call() {
             Err(LogError::Retry(_)) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),

@@ -715,11 +715,7 @@ unsafe fn described_in(event: &Event) -> Result<Vec<Described>, RDKafkaErrorCode
         }
         let mut count = 0;
         let topics = rd::rd_kafka_DescribeTopics_result_topics(result, &mut count);
-        let topics = match topics.is_null() {
-            true => &[],
-            false => std::slice::from_raw_parts(topics, count),
-        };
-        Ok(topics.iter().map(|topic| described(*topic)).collect())
+        Ok(elements(topics, count).iter().map(|topic| described(*topic)).collect())
     }
 }
 

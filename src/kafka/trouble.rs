@@ -54,6 +54,12 @@ pub(super) fn refusal(code: Code, about: About<'_>, transactional_id: Option<&st
     Some(LogError::Refused(needs(&right)))
 }
 
+/// Why a topic cannot be described, in words.
+pub(super) fn undescribed(code: Code, topic: &str) -> String {
+    let refused = refusal(code, About::DescribeTopic(topic), None);
+    refused.map_or_else(|| code.to_string(), |error| error.to_string())
+}
+
 /// How a missing right is said.
 pub(super) fn needs(right: &str) -> String {
     format!("not authorised: this principal needs {right}")

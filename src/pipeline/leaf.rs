@@ -15,6 +15,7 @@ use std::ops::Range;
 
 use serde_json::{Value as Json, json};
 
+use crate::engine::names::MAX_TOPIC;
 use crate::engine::time::Span;
 
 use names::{label_name, metric_name, plain_name, pointer, shown_metric, topic, unit};
@@ -28,9 +29,8 @@ use super::node::{Form, Scalar, shorten};
 /// A name in Prometheus and OTLP alike: what the translation from the one to the other leaves as it is.
 pub const NAME: &str = "^[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*$";
 
-/// The longest name, topic or label value, in bytes.
+/// The longest name or label value, in bytes.
 const MAX_NAME: usize = 200;
-const MAX_TOPIC: usize = 249;
 const MAX_TEXT: usize = 1024;
 const MAX_EXPRESSION: usize = 4096;
 

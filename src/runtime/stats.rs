@@ -102,6 +102,12 @@ impl Default for WorkerNumbers {
 }
 
 impl WorkerNumbers {
+    /// Partitions on their way to running, with their phases.
+    pub fn underway(&self) -> impl Iterator<Item = (&TopicPartition, &'static str)> {
+        let phases = self.tasks.iter().map(|(partition, (phase, _))| (partition, *phase));
+        phases.filter(|(_, phase)| *phase != "running")
+    }
+
     pub fn commit_took(&mut self, duration: Duration) {
         self.commit_micros
             .saturating_record(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));

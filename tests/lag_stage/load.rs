@@ -9,6 +9,18 @@ pub struct Load {
 }
 
 impl Load {
+    /// Three groups of different speed, each of which has been shown in every partition.
+    pub fn of_three(system: &mut System) -> Self {
+        let load = Load::start(&system.kafka, &[("fast", 0), ("slow", 40), ("slower", 150)]);
+        eventually("three groups", SOON, || {
+            match system.values("kafka_consumer_lag").len() {
+                9 => Ok(()),
+                other => Err(format!("{other} partitions")),
+            }
+        });
+        load
+    }
+
     pub fn start(kafka: &Kafka, groups: &[(&'static str, u64)]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
@@ -137,6 +149,20 @@ pub fn quiet(system: &mut System) {
     });
 }
 
+/// What three rounds promise: enough was compared, and every series has had one resource throughout.
+pub fn three_rounds_held(system: &mut System, compared: usize) {
+    assert!(compared >= 3 * 3 * 9, "{compared} points compared");
+    println!("{compared} points lie within what two readings of Kafka's tool allow");
+    let points = system.collector.points();
+    assert_eq!(points.faults(), Vec::<String>::new());
+    let series: BTreeSet<&Attributes> = points.of("kafka_consumer_lag").map(|(id, _)| &id.attributes).collect();
+    assert_eq!(
+        series.len(),
+        points.of("kafka_consumer_lag").count(),
+        "one resource for each"
+    );
+}
+
 #[test]
 fn under_load_two_and_three_instances_share_the_work_and_no_value_lies_beyond_what_kafkas_tool_allows() {
     let _turn = my_turn();
@@ -146,13 +172,7 @@ fn under_load_two_and_three_instances_share_the_work_and_no_value_lies_beyond_wh
     let mut system = System::of(kafka, "{ every: 1s }\n");
     let mut first = system.application.start("one");
     let mut second = system.application.start("two");
-    let load = Load::start(&system.kafka, &[("fast", 0), ("slow", 40), ("slower", 150)]);
-    eventually("three groups", SOON, || {
-        match system.values("kafka_consumer_lag").len() {
-            9 => Ok(()),
-            other => Err(format!("{other} partitions")),
-        }
-    });
+    let load = Load::of_three(&mut system);
     let mut compared = round(&mut system);
     let split = shares(&system, &[&first, &second]);
     assert!(split.iter().all(|share| (20..=30).contains(share)), "{split:?}");
@@ -176,17 +196,8 @@ fn under_load_two_and_three_instances_share_the_work_and_no_value_lies_beyond_wh
     compared += round(&mut system);
     drop(load);
     quiet(&mut system);
-    assert!(compared >= 3 * 3 * 9, "{compared} points compared");
-    println!("{compared} points lie within what two readings of Kafka's tool allow");
     consumed_is_committed(&mut system);
-    let points = system.collector.points();
-    assert_eq!(points.faults(), Vec::<String>::new());
-    let series: BTreeSet<&Attributes> = points.of("kafka_consumer_lag").map(|(id, _)| &id.attributes).collect();
-    assert_eq!(
-        series.len(),
-        points.of("kafka_consumer_lag").count(),
-        "one resource for each"
-    );
+    three_rounds_held(&mut system, compared);
     first.stop();
     third.stop();
 }

@@ -34,8 +34,8 @@ use common::points::{Attributes, Points, Series, Value};
 use common::prometheus::Prometheus;
 use common::{eventually, folder, my_turn, now_micros};
 use groups::Place;
-use load::{Load, quiet, round};
-use system::{System, Told, commit_in, is_own, number, place, told, write};
+use load::{Load, quiet, round, three_rounds_held};
+use system::{System, Told, commit_in, delete, is_own, number, place, told, write};
 use unreadable::{commit_record, write_offsets};
 
 const TOPIC: &str = "orders";
@@ -202,16 +202,7 @@ fn a_group_that_is_deleted_or_expires_has_its_series_ended() {
         other => Err(format!("{other:?}")),
     });
     drop(leaves);
-    eventually("it is deleted", SOON, || {
-        let said = system.kafka.tool(
-            "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-            &["--delete", "--group", "deleted"],
-        );
-        match said.contains("successful") {
-            true => Ok(()),
-            false => Err(said),
-        }
-    });
+    delete(&system.kafka, "deleted");
     eventually("a group that was deleted has ended", SOON, || {
         match alive(&mut system) {
             all if !all.contains("deleted") => Ok(()),

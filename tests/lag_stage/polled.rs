@@ -38,13 +38,7 @@ fn groups_that_are_polled_have_the_lag_that_kafkas_own_tool_says_and_end_with_it
     groups::commit(&classic, &[0, 1, 2], 12);
     quiet(&mut system);
     drop(classic);
-    eventually("the group is deleted", SOON, || {
-        let told = system.kafka.tool(
-            "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-            &["--delete", "--group", "classic"],
-        );
-        if told.contains("successful") { Ok(()) } else { Err(told) }
-    });
+    delete(&system.kafka, "classic");
     eventually("its series are ended", SOON, || {
         let points = system.collector.points();
         let alive = points.series.iter().filter(|(id, series)| {
@@ -76,13 +70,7 @@ fn another_instance_polls_when_one_is_killed_and_under_load_no_value_lies_beyond
     groups::fill(&kafka, 20);
     let mut system = System::of(kafka, POLLED);
     let mut instances = [system.application.start("one"), system.application.start("two")];
-    let load = Load::start(&system.kafka, &[("fast", 0), ("slow", 40), ("slower", 150)]);
-    eventually("three groups", SOON, || {
-        match system.values("kafka_consumer_lag").len() {
-            9 => Ok(()),
-            other => Err(format!("{other} partitions")),
-        }
-    });
+    let load = Load::of_three(&mut system);
     let mut compared = round(&mut system);
     // The one that polls owns the first partition.
     let owner = eventually("who polls", SOON, || {
@@ -106,15 +94,6 @@ fn another_instance_polls_when_one_is_killed_and_under_load_no_value_lies_beyond
     compared += round(&mut system);
     drop(load);
     quiet(&mut system);
-    assert!(compared >= 3 * 3 * 9, "{compared} points compared");
-    println!("{compared} points lie within what two readings of Kafka's tool allow");
-    let points = system.collector.points();
-    assert_eq!(points.faults(), Vec::<String>::new());
-    let series: BTreeSet<&Attributes> = points.of("kafka_consumer_lag").map(|(id, _)| &id.attributes).collect();
-    assert_eq!(
-        series.len(),
-        points.of("kafka_consumer_lag").count(),
-        "one resource for each"
-    );
+    three_rounds_held(&mut system, compared);
     instances.iter_mut().for_each(Instance::stop);
 }

@@ -116,3 +116,17 @@ pub fn commit_in(kafka: &Kafka, group: &str, topic: &str, offset: i64) {
             .map_err(|error| error.to_string())
     });
 }
+
+/// Deletes a group, as soon as its members have left.
+pub fn delete(kafka: &Kafka, group: &str) {
+    eventually(&format!("{group} is deleted"), SOON, || {
+        let said = kafka.tool(
+            "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+            &["--delete", "--group", group],
+        );
+        match said.contains("successful") {
+            true => Ok(()),
+            false => Err(said),
+        }
+    });
+}

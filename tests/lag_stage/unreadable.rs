@@ -1,5 +1,8 @@
 //! Records of the offsets topic that nobody can read.
 
+use streamgauge::engine::lag::polled::{commit, commit_key};
+use streamgauge::engine::time::WallTime;
+
 use super::*;
 
 /// Writes into the brokers' own topic, as only this client may.
@@ -24,18 +27,8 @@ pub fn write_offsets(kafka: &Kafka, to: Option<i32>, records: impl Iterator<Item
 
 /// A commit of offset 5 in partition 0 of [`TOPIC`], in the layout of Kafka 2.1.
 pub fn commit_record(group: &str) -> (Vec<u8>, Option<Vec<u8>>) {
-    let mut key = 1_i16.to_be_bytes().to_vec();
-    for text in [group, TOPIC] {
-        key.extend(i16::try_from(text.len()).expect("short").to_be_bytes());
-        key.extend(text.bytes());
-    }
-    key.extend(0_i32.to_be_bytes());
-    let mut value = 3_i16.to_be_bytes().to_vec();
-    value.extend(5_i64.to_be_bytes());
-    value.extend((-1_i32).to_be_bytes());
-    value.extend(0_i16.to_be_bytes());
-    value.extend((now_micros() / 1_000).to_be_bytes());
-    (key, Some(value))
+    let value = commit(5, WallTime(now_micros()));
+    (commit_key(group, TOPIC, 0), Some(value))
 }
 
 #[test]

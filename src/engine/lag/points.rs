@@ -10,7 +10,6 @@ use super::stage::LagOptions;
 use super::status::Status;
 use super::table::{Gone, What};
 use crate::engine::gauge::{Attributes, Data, Freezer, Named, Point};
-use crate::engine::plan::LagFrom;
 use crate::engine::series::SeriesKey;
 use crate::engine::sketch::Partial;
 use crate::engine::time::WallTime;
@@ -30,7 +29,7 @@ impl<'a> Points<'a> {
     /// All points get this `time`, but those of counters, which have their own.
     pub fn new(options: &'a LagOptions, partition: u32, time: WallTime) -> Self {
         // What is polled is older than what brokers write down, and says so.
-        let mark = (options.lag.from == LagFrom::Admin).then_some(("streamgauge.lag.from", "admin"));
+        let mark = options.lag.polls().then_some(("streamgauge.lag.from", "admin"));
         let mut freezer = Freezer::new(&options.application, partition).marked(mark);
         let named = Metric::ALL.map(|metric| freezer.metric(metric.definition(&options.pipeline), metric.shape()));
         Self {

@@ -198,14 +198,9 @@ impl LagTask {
         Ok(())
     }
 
-    /// The input is not the offsets topic but one that polls are written to.
-    pub(super) fn is_polled(&self) -> bool {
-        self.options.lag.from == plan::LagFrom::Admin
-    }
-
     /// `None` where it is none of our own kinds.
     fn own_record(&mut self, record: &Record<'_>) -> Option<Outcome> {
-        if !self.is_polled() {
+        if !self.options.lag.polls() {
             return None;
         }
         match OwnRecord::read(record.key, record.value) {
@@ -343,7 +338,7 @@ impl LagTask {
         if !std::mem::take(&mut self.is_surveying) {
             return;
         }
-        let is_fresh = if self.is_polled() {
+        let is_fresh = if self.options.lag.polls() {
             let is_new = self.asked.is_some() && self.asked != self.shown;
             self.shown = self.asked;
             self.fresh.polled(logs.at(), is_new)
@@ -490,7 +485,7 @@ impl Task for LagTask {
             ));
         }
         let stalled = self.fresh.stalled(self.now);
-        if stalled > Span::ZERO && self.is_polled() {
+        if stalled > Span::ZERO && self.options.lag.polls() {
             notes.push(format!(
                 "{} partition {}: no poll of the groups has come for {} s, and its groups have no lag: the instance that owns \
                  partition 0 polls, and says what hinders it",

@@ -46,7 +46,7 @@ impl super::Plan {
 
     /// Whether groups are polled by the Admin API.
     pub fn polls(&self) -> bool {
-        self.lag.as_ref().is_some_and(|lag| lag.from == LagFrom::Admin)
+        self.lag.as_ref().is_some_and(Lag::polls)
     }
 
     /// Whether taps write down when records were appended.
@@ -61,6 +61,11 @@ impl Lag {
     pub const EVERY: Span = Span::seconds(10);
     pub const MAX_SERIES: u32 = 100_000;
     pub const HORIZON: Span = Span::seconds(24 * 3_600);
+
+    /// Whether groups are polled by the Admin API.
+    pub fn polls(&self) -> bool {
+        self.from == LagFrom::Admin
+    }
 
     /// Everything of everyone.
     pub fn of_all(pipeline: usize) -> Self {

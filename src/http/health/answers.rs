@@ -9,12 +9,10 @@ use serde_json::{Value, json};
 
 use super::checker::{Checks, View};
 use super::judge::{self, Health, Judged, PartitionStatus, STALE, TopicStatus};
+use crate::engine::names::{MAX_TOPIC, is_topic};
 use crate::export::stats::ExportSnapshot;
 use crate::kafka::{PartitionCheck, TopicCheck};
 use crate::runtime::clock::wall_time;
-
-/// Longest name of a topic.
-const NAME: usize = 249;
 
 /// An HTTP status and a body.
 pub type Answer = (u16, Value);
@@ -105,8 +103,8 @@ pub fn cluster(checks: &Checks) -> Answer {
 
 /// `/health/topic/NAME`.
 pub async fn topic(checks: &Checks, name: &str) -> Answer {
-    if !is_name(name) {
-        let told: String = name.chars().take(NAME).collect();
+    if !is_topic(name) {
+        let told: String = name.chars().take(MAX_TOPIC).collect();
         let body = json!({
             "topic": told,
             "status": TopicStatus::TopicNotFound,
@@ -130,11 +128,6 @@ pub async fn topic(checks: &Checks, name: &str) -> Answer {
             (TopicStatus::Unknown.code(), body)
         }
     }
-}
-
-fn is_name(name: &str) -> bool {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=NAME).contains(&name.len()) && name.bytes().all(legal) && name != "." && name != ".."
 }
 
 fn status_of(check: &TopicCheck, age: Duration) -> TopicStatus {
@@ -214,8 +207,8 @@ mod tests {
     #[test]
     fn names_that_no_topic_can_have_are_known() {
         for name in ["", ".", "..", "a/b", "a%2Fb", "\u{e9}", &"x".repeat(250)] {
-            assert!(!is_name(name), "{name}");
+            assert!(!is_topic(name), "{name}");
         }
-        assert!(is_name("processing.tickets_in-2"));
+        assert!(is_topic("processing.tickets_in-2"));
     }
 }

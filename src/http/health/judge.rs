@@ -187,11 +187,7 @@ pub fn pipeline(workers: &BTreeMap<String, WorkerNumbers>, up: Duration, now: In
                 format!("{name} has not settled a transaction for {seconds} s"),
             );
         } else if idle > FRESH || !worker.ready {
-            let busy = worker
-                .tasks
-                .iter()
-                .filter(|(_, (phase, _))| *phase != "running")
-                .count();
+            let busy = worker.underway().count();
             judged.also(
                 Health::Degraded,
                 match busy {

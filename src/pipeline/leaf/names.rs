@@ -1,6 +1,7 @@
 //! What may be the name of something, and why not.
 
-use super::{MAX_NAME, MAX_STEPS, MAX_TEXT, MAX_TOPIC, Wrong, bounded, refuse};
+use super::{MAX_NAME, MAX_STEPS, MAX_TEXT, Wrong, bounded, refuse};
+use crate::engine::names::{MAX_TOPIC, is_of_topic, is_topic};
 use crate::engine::tap::projection::Pointer;
 use crate::pipeline::node::shorten;
 
@@ -77,15 +78,14 @@ pub fn label_name(text: &str) -> Result<(), Wrong> {
 }
 
 pub fn topic(text: &str) -> Result<(), Wrong> {
-    let good = |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '-');
-    if let Some((at, char)) = text.char_indices().find(|(_, char)| !good(*char)) {
+    if let Some((at, char)) = text.char_indices().find(|(_, char)| !is_of_topic(*char)) {
         return Err(Wrong {
             at: Some(at..at + char.len_utf8()),
             message: format!("no topic can have `{char}` in its name"),
             help: "Kafka's topics have ASCII letters, digits, `.`, `_` and `-`; one source reads one topic".to_owned(),
         });
     }
-    if text.is_empty() || text.len() > MAX_TOPIC || text == "." || text == ".." {
+    if !is_topic(text) {
         return Err(refuse(
             "no topic can have this name",
             format!("Kafka's topics have 1 to {MAX_TOPIC} characters"),
