@@ -2,6 +2,7 @@
 //!
 //! Rule: nothing in this folder does I/O, reads a clock, awaits, or draws a random number. `.ci/purity` holds it.
 
+pub mod alert;
 pub mod codec;
 pub mod correlate;
 pub mod gauge;

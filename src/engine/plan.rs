@@ -14,10 +14,12 @@ use super::tap::projection::{Projection, Slot};
 use super::time::Span;
 use super::window::WindowSize;
 
+mod alert;
 mod join;
 mod journey;
 mod lag;
 
+pub use alert::{Alertmanager, Login, Mail, MailSecurity, Receiver, Secret, Via};
 pub use join::{
     Ask, Emit, Join, JoinIx, JoinedLabel, KeyFrom, Latest, MAX_KEY_BYTES, Measure, Measured, Operator, Respond, Side,
 };
@@ -41,6 +43,8 @@ pub struct Plan {
     pub joins: Vec<Join>,
     /// What is wanted to be known of consumer groups.
     pub lag: Option<Lag>,
+    /// Who is told of alerts.
+    pub receivers: Vec<Receiver>,
 }
 
 /// One metric: what it is, not how it is filled (that is in the [`Recipe`]s of the topics).
