@@ -474,6 +474,7 @@ impl<'d> Builder<'d, '_> {
             metrics: self.metrics,
             topics,
             joins,
+            receivers: Vec::new(),
         };
         own::count_the_rest(&mut plan);
         let mut expenses = self.expenses;
