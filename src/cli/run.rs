@@ -22,12 +22,13 @@ use crate::export::outbox::{self, Control, OutboxConfig};
 use crate::export::sender::{SendRequest, Sender};
 use crate::export::settings::{Settings, Signal};
 use crate::export::stats::ExportStats;
-use crate::export::telemetry::{self, Telemetry};
-use crate::http::{self, health::Checker};
+use crate::export::telemetry::{self, Process, Telemetry};
+use crate::http::{self, Exposition, health::Checker};
 use crate::kafka::{
     self, Cleanup, ConnectError, Connection, EnsureError, KafkaCluster, OrphanWatch, Poller, PollerOptions, TopicSpec,
 };
 use crate::pipeline;
+use crate::runtime::clock::wall_time;
 use crate::runtime::log::{Connect, LogError};
 use crate::runtime::stats::Stats;
 use crate::runtime::{Beside, Guard, Stop};
@@ -127,9 +128,19 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
 
     let stats = Stats::default();
     let checker = Checker::start(cluster.connection(), application.vital_topics()).map_err(usage)?;
-    let sources = http::Sources {
+    let process = Process {
+        application: application.id.clone(),
+        instance: args
+            .instance
+            .clone()
+            .unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
+        start: wall_time(),
         stats: stats.clone(),
         export: loops(&exports),
+    };
+    let sources = http::Sources {
+        process: process.clone(),
+        exposition: Exposition::new(process.clone()),
         checks: checker.checks(),
         since: Instant::now(),
         workers: Arc::default(),
@@ -151,7 +162,7 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
         tracing::info!("{} go to {}", export.signal.parts(), export.sender.target());
     }
     let export_control = Arc::new(Control::default());
-    let telemetry = telemetry(args, &application, &stats, &exports)?;
+    let telemetry = telemetry(args, process)?;
     let threads = start_stages(
         args,
         &application,
@@ -276,15 +287,10 @@ fn loops(exports: &[Export]) -> Vec<(&'static str, Arc<ExportStats>)> {
 }
 
 /// The process's own metrics.
-fn telemetry(args: &RunArgs, application: &Application, stats: &Stats, exports: &[Export]) -> Result<Telemetry, Exit> {
-    let every = telemetry::interval(&environment).map_err(usage)?;
-    let instance = args.instance.clone();
+fn telemetry(args: &RunArgs, process: Process) -> Result<Telemetry, Exit> {
     Ok(Telemetry {
-        application: application.id.clone(),
-        instance: instance.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
-        every,
-        stats: stats.clone(),
-        export: loops(exports),
+        process,
+        every: telemetry::interval(&environment).map_err(usage)?,
         sender: sender(args, Signal::Metrics)?,
     })
 }

@@ -113,10 +113,11 @@ impl Partial {
         }
     }
 
-    /// A point has shown it.
-    pub fn forget_exemplar(&mut self) {
-        if let Partial::Histogram(histogram) = self {
-            histogram.exemplar = None;
+    /// A point has shown it: it is not to be shown again.
+    pub fn take_exemplar(&mut self) -> Option<Box<Exemplar>> {
+        match self {
+            Partial::Histogram(histogram) => histogram.exemplar.take(),
+            Partial::Count(_) | Partial::Sum(_) => None,
         }
     }
 

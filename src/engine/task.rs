@@ -210,6 +210,11 @@ pub trait Task: Send {
 
     fn view(&self) -> TaskView;
 
+    /// The newest point that was sealed of each series that lives here, as requests like those of [`Output::outbox`].
+    fn newest(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
     /// Adds the logs whose ends the task wants to know, where it compares with any.
     fn wants(&self, _partitions: &mut Partitions) {}
 
@@ -304,6 +309,11 @@ pub trait OpenTask: Send {
     /// Everything that surveys have said so far; `None` for a stage that wants none.
     fn logs(&self) -> Option<&Logs> {
         None
+    }
+
+    /// Whether its tasks own series: see [`Task::newest`].
+    fn has_series(&self) -> bool {
+        false
     }
 
     /// What another task of the application has committed, here or elsewhere: the metadata of its commit.

@@ -42,15 +42,23 @@ const LAST: Duration = Duration::from_secs(2);
 /// Where nothing else is said: a request is small, and a dashboard is looked at when something is wrong just now.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Everything that the thread needs.
-pub struct Telemetry {
+/// What there is to say of a process.
+#[derive(Clone)]
+pub struct Process {
     pub application: String,
     /// The name of the instance, or something that no other process is called.
     pub instance: String,
-    pub every: Duration,
+    /// When its numbers were zero.
+    pub start: WallTime,
     pub stats: Stats,
     /// The export loops that run here, by what they are called.
     pub export: Vec<(&'static str, Arc<ExportStats>)>,
+}
+
+/// Everything that the thread needs.
+pub struct Telemetry {
+    pub process: Process,
+    pub every: Duration,
     /// A sender of its own: one does not outlive the runtime that it sent on first.
     pub sender: Sender,
 }
@@ -93,11 +101,12 @@ impl Telemetry {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = channel();
         let thread = std::thread::Builder::new().name("telemetry".into()).spawn(move || {
-            let start = wall_time();
             let mut said = false;
             loop {
                 let last = !matches!(stopped.recv_timeout(self.every), Err(RecvTimeoutError::Timeout));
-                let request = self.request(start, wall_time());
+                let request = ExportMetricsServiceRequest {
+                    resource_metrics: vec![self.process.metrics(wall_time())],
+                };
                 let sending = self.sender.send(request.encode_to_vec().into());
                 let verdict = runtime.block_on(async {
                     match last {
@@ -123,35 +132,38 @@ impl Telemetry {
             thread: Some(thread),
         })
     }
+}
 
-    fn request(&self, start: WallTime, now: WallTime) -> ExportMetricsServiceRequest {
+// === impl Process ===
+
+impl Process {
+    /// Everything, as it is now.
+    pub fn metrics(&self, now: WallTime) -> ResourceMetrics {
         let export = self.export.iter().map(|(worker, stats)| (*worker, stats.snapshot()));
         let export: Vec<(&'static str, ExportSnapshot)> = export.collect();
         let numbers = self.stats.lock();
-        let metrics = metrics(&numbers, &export, usage(), start, now);
+        let metrics = metrics(&numbers, &export, usage(), self.start, now);
         drop(numbers);
         let attribute = |key: &'static str, value: &str| text(key, value.to_owned());
-        ExportMetricsServiceRequest {
-            resource_metrics: vec![ResourceMetrics {
-                resource: Some(Resource {
-                    attributes: vec![
-                        attribute("service.name", &self.application),
-                        attribute("service.instance.id", &self.instance),
-                        attribute("service.version", env!("CARGO_PKG_VERSION")),
-                    ],
-                    ..Resource::default()
+        ResourceMetrics {
+            resource: Some(Resource {
+                attributes: vec![
+                    attribute("service.name", &self.application),
+                    attribute("service.instance.id", &self.instance),
+                    attribute("service.version", env!("CARGO_PKG_VERSION")),
+                ],
+                ..Resource::default()
+            }),
+            scope_metrics: vec![ScopeMetrics {
+                scope: Some(InstrumentationScope {
+                    name: "streamgauge.process".to_owned(),
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    ..InstrumentationScope::default()
                 }),
-                scope_metrics: vec![ScopeMetrics {
-                    scope: Some(InstrumentationScope {
-                        name: "streamgauge.process".to_owned(),
-                        version: env!("CARGO_PKG_VERSION").to_owned(),
-                        ..InstrumentationScope::default()
-                    }),
-                    metrics,
-                    ..ScopeMetrics::default()
-                }],
-                ..ResourceMetrics::default()
+                metrics,
+                ..ScopeMetrics::default()
             }],
+            ..ResourceMetrics::default()
         }
     }
 }

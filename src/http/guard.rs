@@ -25,6 +25,7 @@ use subtle::ConstantTimeEq;
 pub enum Open {
     Livez,
     Readyz,
+    Metrics,
 }
 
 /// See the module.
@@ -41,6 +42,7 @@ impl Open {
         match self {
             Self::Livez => "/livez",
             Self::Readyz => "/readyz",
+            Self::Metrics => "/metrics",
         }
     }
 }

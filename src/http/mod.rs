@@ -1,4 +1,5 @@
-//! What can be asked over HTTP: `/livez` and `/readyz` for orchestrators, `/health` and what is below it for people.
+//! What can be asked over HTTP: `/livez` and `/readyz` for orchestrators, `/health` and what is below it for people,
+//! `/metrics` for Prometheus.
 //!
 //! Rule: no answer waits for a broker. Answers come from numbers that the workers leave behind, and from a check that goes
 //! on in the background; a probe storm costs this process a thread and the cluster nothing.
@@ -9,6 +10,7 @@
 
 mod guard;
 pub mod health;
+mod metrics;
 mod probes;
 
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -28,9 +30,9 @@ use tokio::sync::{Semaphore, oneshot};
 
 pub use guard::{Guard, Open};
 use health::Checks;
+pub use metrics::Exposition;
 
-use crate::export::stats::ExportStats;
-use crate::runtime::stats::Stats;
+use crate::export::telemetry::Process;
 
 const CONNECTIONS: usize = 256;
 
@@ -44,9 +46,9 @@ const CONNECTION: Duration = Duration::from_secs(120);
 /// What answers are made of.
 #[derive(Clone)]
 pub struct Sources {
-    pub stats: Stats,
-    /// The export loops that run here, by what they are called.
-    pub export: Vec<(&'static str, Arc<ExportStats>)>,
+    pub process: Process,
+    /// The values of the series that live here.
+    pub exposition: Exposition,
     pub checks: Arc<Checks>,
     /// When the process began.
     pub since: Instant,
@@ -120,7 +122,7 @@ pub fn start(address: &str, guard: Guard, sources: Sources) -> Result<Http, Http
 impl Sources {
     /// All workers have said something.
     fn has_started(&self) -> bool {
-        let known = self.stats.lock().workers.len();
+        let known = self.process.stats.lock().workers.len();
         self.workers.get().is_some_and(|workers| known >= *workers)
     }
 }
@@ -129,6 +131,7 @@ fn router(guard: Guard, sources: Sources) -> Router {
     Router::new()
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
+        .route("/metrics", get(metrics::scrape))
         .route("/health", get(overall))
         .route("/health/kafka", get(kafka))
         .route("/health/topic/{*name}", get(topic))
@@ -185,10 +188,18 @@ fn answered((code, body): (u16, serde_json::Value)) -> impl IntoResponse {
 }
 
 async fn overall(State(sources): State<Sources>) -> impl IntoResponse {
-    let export = sources.export.iter().map(|(name, stats)| (*name, stats.snapshot()));
+    let export = sources
+        .process
+        .export
+        .iter()
+        .map(|(name, stats)| (*name, stats.snapshot()));
     let export: Vec<_> = export.collect();
     let pipeline = match sources.has_started() {
-        true => health::pipeline(&sources.stats.lock().workers, sources.since.elapsed(), Instant::now()),
+        true => health::pipeline(
+            &sources.process.stats.lock().workers,
+            sources.since.elapsed(),
+            Instant::now(),
+        ),
         false => health::not_started(),
     };
     answered(health::overall(
@@ -211,6 +222,13 @@ async fn topic(State(sources): State<Sources>, name: Result<Path<String>, PathRe
 }
 
 async fn nothing() -> impl IntoResponse {
-    let paths = ["/livez", "/readyz", "/health", "/health/kafka", "/health/topic/NAME"];
+    let paths = [
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/health",
+        "/health/kafka",
+        "/health/topic/NAME",
+    ];
     answered((404, json!({ "error": "there is nothing here", "paths": paths })))
 }

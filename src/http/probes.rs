@@ -17,7 +17,7 @@ pub async fn livez() -> &'static str {
 
 pub async fn readyz(State(sources): State<Sources>) -> (StatusCode, Json<serde_json::Value>) {
     let has_started = sources.has_started();
-    let numbers = sources.stats.lock();
+    let numbers = sources.process.stats.lock();
     let mut waiting = Vec::new();
     for (name, worker) in &numbers.workers {
         let fresh = worker.last_commit.is_some_and(|at| at.elapsed() < FRESH);

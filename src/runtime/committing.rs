@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::log::{LogError, TopicPartition};
-use super::owned::Phase;
+use super::owned::{Owned, Phase};
 use super::sealed::{self, Sealed};
 use super::worker::{RETRY_AFTER, Stop, Worker, stop_of};
 use crate::engine::time::WallTime;
@@ -42,10 +42,27 @@ impl Worker {
             }
         }
         self.publish(now);
-        if !outputs.is_empty() {
+        self.answering = self.stats.newest.question(&self.options.name).map(|question| {
+            let running = |owned: &&Owned| matches!(owned.phase, Phase::Running | Phase::Held { .. });
+            let running = self.owned.iter().filter(running);
+            let newest =
+                running.filter_map(|owned| Some((owned.partition.clone(), owned.task.as_ref()?.newest().into())));
+            (question, newest.collect())
+        });
+        if outputs.is_empty() {
+            self.answer();
+        } else {
             self.sealed = Some(Sealed::new(outputs));
         }
         Ok(())
+    }
+
+    /// What was sealed is committed: others may see it.
+    fn answer(&mut self) {
+        if let Some((question, mut partitions)) = self.answering.take() {
+            partitions.retain(|partition, _| self.owned.iter().any(|owned| owned.partition == *partition));
+            self.stats.newest.answer(&self.options.name, question, partitions);
+        }
     }
 
     /// Drives the sealed outputs one step further.
@@ -60,6 +77,7 @@ impl Worker {
         };
         if sealed.outputs.is_empty() && matches!(sealed.phase, sealed::Phase::Waiting { .. }) {
             self.sealed = None;
+            self.answering = None;
             return Ok(());
         }
         let result = match sealed.phase {
@@ -102,6 +120,7 @@ impl Worker {
                 }
                 let dead_letters: usize = sealed.outputs.values().map(|output| output.dead.len()).sum();
                 self.sealed = None;
+                self.answer();
                 let took = self.commit_began.take().map(|began| began.elapsed());
                 self.stats.of(&self.options.name, |numbers| {
                     numbers.committed += 1;
@@ -168,6 +187,7 @@ impl Worker {
         self.stats.of(&self.options.name, |numbers| numbers.fatal += 1);
         self.renew = Some(true);
         self.sealed = None;
+        self.answering = None;
         self.commit_began = None;
         for owned in &mut self.owned {
             if matches!(owned.phase, Phase::Restoring { .. }) {

@@ -7,6 +7,7 @@ mod beside;
 pub mod clock;
 mod committing;
 pub mod log;
+pub mod newest;
 mod opening;
 mod owned;
 mod sealed;

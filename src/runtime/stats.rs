@@ -9,6 +9,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::log::TopicPartition;
+use super::newest::Newest;
 use crate::engine::task::{TaskView, Wait};
 use crate::engine::time::Watermark;
 
@@ -17,7 +18,11 @@ const LONGEST: u64 = 600_000_000;
 
 /// Shared by all workers of a process.
 #[derive(Clone, Default)]
-pub struct Stats(Arc<Mutex<Numbers>>);
+pub struct Stats {
+    numbers: Arc<Mutex<Numbers>>,
+    /// The values themselves.
+    pub newest: Newest,
+}
 
 /// See [`Stats`].
 #[derive(Default)]
@@ -57,7 +62,7 @@ pub struct WorkerNumbers {
 
 impl Stats {
     pub fn lock(&self) -> MutexGuard<'_, Numbers> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn of<T>(&self, worker: &str, change: impl FnOnce(&mut WorkerNumbers) -> T) -> T {
@@ -70,6 +75,7 @@ impl Stats {
 
     /// A worker that is gone: its tasks go with it, its numbers stay.
     pub fn gone(&self, worker: &str) {
+        self.newest.leave(worker);
         self.of(worker, |numbers| {
             numbers.tasks.clear();
             numbers.waiting.clear();

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::beside::{Beside, Guard};
 use super::log::{Log, LogError, Notice, TopicPartition};
+use super::newest::{Question, Requests};
 use super::owned::{Owned, Phase, Taken};
 use super::sealed::Sealed;
 use super::stats::Stats;
@@ -108,6 +109,8 @@ pub struct Worker {
     pub(super) reads_index: bool,
     /// See [`WorkerOptions::beside`].
     pub(super) beside: Option<Guard>,
+    /// What the seal under way answers who asks for the newest points, once it is committed.
+    pub(super) answering: Option<(Question, BTreeMap<TopicPartition, Requests>)>,
     pub(super) commit_began: Option<Instant>,
     pub(super) step: u64,
     pub(super) troubled_until: WallTime,
@@ -126,6 +129,9 @@ impl Worker {
     ) -> Result<Self, Stop> {
         log.subscribe(&options.inputs).map_err(stop_of)?;
         stats.of(&options.name, |_| ());
+        if stage.has_series() {
+            stats.newest.join(&options.name);
+        }
         Ok(Self {
             log,
             stage,
@@ -143,6 +149,7 @@ impl Worker {
             next_survey: WallTime(0),
             reads_index: false,
             beside: None,
+            answering: None,
             commit_began: None,
             step: 0,
             troubled_until: WallTime(0),
@@ -430,6 +437,9 @@ impl Worker {
             (owned.partition.clone(), (phase, view))
         });
         let tasks: BTreeMap<_, _> = tasks.collect();
+        self.stats
+            .newest
+            .retain(name, |partition| tasks.contains_key(partition));
         let mut waiting: BTreeMap<(String, Wait), u64> = BTreeMap::new();
         for heed in &self.options.heeds {
             if self.options.inputs.contains(&heed.topic) {

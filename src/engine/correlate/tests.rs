@@ -132,6 +132,7 @@ fn plan() -> Plan {
         sources: vec![],
     };
     Plan {
+        receivers: Vec::new(),
         pipelines: vec!["support".into()],
         lag: None,
         metrics: vec![

@@ -91,6 +91,18 @@ impl Levels {
         Ok(())
     }
 
+    /// The newest point of each again.
+    pub fn newest(&self, plan: &Plan, freezer: &mut Freezer<'_>) {
+        for ((MetricIx(index), key), level) in &self.0 {
+            let metric = &plan.metrics[*index];
+            if let (Kind::Level(merge), Some(last)) = (&metric.kind, level.last) {
+                let value = level.shown.unwrap_or_else(|| level.merged(*merge));
+                let named = freezer.metric(Definition::of(metric, plan), Shape::Gauge);
+                freezer.add(named, key, &[level_point(last, value)]);
+            }
+        }
+    }
+
     /// Freezes what is to be shown now.
     pub fn show(
         &mut self,
@@ -132,11 +144,7 @@ impl Level {
         (due && self.last.is_none_or(may_follow)).then(|| {
             (self.shown, self.last) = (Some(value), Some(now));
             self.unsaved = true;
-            Point {
-                start: now.as_event(),
-                time: now.as_event(),
-                value: Some(Partial::Sum(value)),
-            }
+            level_point(now, value)
         })
     }
 
@@ -152,6 +160,14 @@ impl Level {
             last: self.last.map(|last| last.0),
         };
         record.encode_to_vec()
+    }
+}
+
+fn level_point(at: WallTime, value: i128) -> Point {
+    Point {
+        start: at.as_event(),
+        time: at.as_event(),
+        value: Some(Partial::Sum(value)),
     }
 }
 

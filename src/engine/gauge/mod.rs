@@ -15,10 +15,10 @@ mod stage;
 
 pub(in crate::engine) use changelog::{read_counter, write_counter};
 pub use definitions::Definition;
-pub(in crate::engine) use otlp::{Attributes, Data, Shape};
-pub(in crate::engine) use request::{Freezer, MAX_REQUEST_BYTES, Named, resource, scope, text};
+pub(crate) use otlp::{Attributes, Data, Shape};
+pub(crate) use request::{Freezer, MAX_REQUEST_BYTES, Named, resource, scope, text};
 pub(in crate::engine) use samples::Counter;
-pub(in crate::engine) use series::{HEARTBEAT, Point, STEP};
+pub(crate) use series::{HEARTBEAT, Point, STEP};
 pub(in crate::engine) use stage::{
     BUILT_IN_OVERFLOW, BUILT_IN_RECORDS, BUILT_IN_SERIES, BUILT_IN_STALLED, BUILT_IN_UNKNOWN, built_in,
 };

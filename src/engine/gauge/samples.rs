@@ -64,6 +64,11 @@ impl Counter {
         true
     }
 
+    /// The newest point again; `None` before the first.
+    pub fn newest(&self) -> Option<Point> {
+        Some(point(self.start, self.last?, self.shown.unwrap_or(self.value)))
+    }
+
     /// The point that says there is no more; none where there never was one, or `now` is no later.
     pub fn end(&self, now: WallTime) -> Option<Point> {
         let last = self.last.filter(|last| is_after(now.as_event(), last.as_event()));

@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::sketch::Partial;
+use crate::engine::sketch::{Exemplar, Partial};
 use crate::engine::time::{EventTime, Span, Watermark};
 use crate::engine::window::{WindowEnd, WindowSize};
 
@@ -45,6 +45,8 @@ pub struct Series {
     pub last: Option<EventTime>,
     /// `total` holds something that no point has shown yet.
     pub unshown: bool,
+    /// The exemplar that was shown last; not kept over a restart.
+    exemplar: Option<Box<Exemplar>>,
 }
 
 /// One cumulative point of a series.
@@ -84,7 +86,25 @@ impl Series {
             open: BTreeMap::new(),
             last: None,
             unshown: false,
+            exemplar: None,
         }
+    }
+
+    /// The newest point again, with the exemplar that was shown last; `None` before the first.
+    ///
+    /// What came late since then is in it, too: right after a seal there is no such thing, but where two points would be
+    /// less than [`STEP`] apart.
+    pub fn newest(&self) -> Option<Point> {
+        let (start, time) = (self.start?, self.last?);
+        let mut value = self.total.clone();
+        if let Some(exemplar) = self.exemplar.as_deref() {
+            value.exemplify(*exemplar);
+        }
+        Some(Point {
+            start,
+            time,
+            value: Some(value),
+        })
     }
 
     /// Adds a partial of an open window. Returns whether the window is new to this series.
@@ -207,7 +227,9 @@ impl Series {
             time,
             value: Some(self.total.clone()),
         });
-        self.total.forget_exemplar();
+        if let Some(exemplar) = self.total.take_exemplar() {
+            self.exemplar = Some(exemplar);
+        }
         self.last = Some(time);
         self.unshown = false;
     }

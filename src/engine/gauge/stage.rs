@@ -144,6 +144,10 @@ impl OpenTask for GaugeStage {
         };
         Ok(Box::new(task))
     }
+
+    fn has_series(&self) -> bool {
+        true
+    }
 }
 
 // === impl MetricState ===
@@ -523,6 +527,19 @@ impl Task for GaugeTask {
             outbox: freezer.finish(),
             ..Output::default()
         })
+    }
+
+    fn newest(&self) -> Vec<Vec<u8>> {
+        let mut freezer = Freezer::new(&self.options.application, self.partition);
+        for (metric, state) in self.plan.metrics.iter().zip(&self.metrics) {
+            let named = freezer.metric(Definition::of(metric, &self.plan), Shape::Cumulative);
+            for (key, series) in &state.series {
+                freezer.add(named, key, series.newest().as_slice());
+            }
+        }
+        self.newest_counters(&mut freezer);
+        self.levels.newest(&self.plan, &mut freezer);
+        freezer.finish()
     }
 
     fn view(&self) -> TaskView {

@@ -173,6 +173,15 @@ impl Latency {
         true
     }
 
+    /// The newest point again; `None` before the first. What was counted since is in it, too.
+    pub fn newest(&self) -> Option<Point> {
+        Some(Point {
+            start: self.start.as_event(),
+            time: self.last?.as_event(),
+            value: Some(self.total.clone()),
+        })
+    }
+
     /// The point that says there is no more; none where there never was one.
     pub fn end(&self, now: WallTime) -> Option<Point> {
         let last = self.last.filter(|last| *last < now);

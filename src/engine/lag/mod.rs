@@ -20,6 +20,7 @@ pub mod index;
 pub mod lags;
 pub mod logs;
 mod metrics;
+mod newest;
 mod points;
 pub mod polled;
 pub mod protocol;

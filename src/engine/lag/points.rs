@@ -40,6 +40,11 @@ impl<'a> Points<'a> {
         }
     }
 
+    /// What follows is of another time.
+    pub fn at(&mut self, time: WallTime) {
+        self.time = time;
+    }
+
     /// Points of a counter or a histogram.
     pub fn add(&mut self, metric: Metric, key: &[u8], points: &[Point]) {
         self.freezer.add(self.named[metric as usize], key, points);

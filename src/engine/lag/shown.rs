@@ -8,7 +8,6 @@
 
 use crate::engine::gauge::HEARTBEAT;
 use crate::engine::time::WallTime;
-use xxhash_rust::xxh3::xxh3_64;
 
 /// Values that a row has at most.
 pub const VALUES: usize = 5;
@@ -18,8 +17,13 @@ pub const VALUES: usize = 5;
 pub struct Shown {
     /// One bit a value: its series lives.
     pub alive: u8,
-    /// When, and a hash of what; not kept over a restart.
-    last: Option<(WallTime, u64)>,
+    /// Bits of the values that were known, and what they were.
+    known: u8,
+    /// One more than the state; zero where it was not known.
+    state: u8,
+    values: [i64; VALUES],
+    /// Not kept over a restart.
+    at: Option<WallTime>,
 }
 
 /// The states that a row has been in, one bit each.
@@ -31,27 +35,39 @@ pub struct States(pub u8);
 impl Shown {
     /// As the changelog has it: everything is shown again.
     pub fn restored(alive: u8) -> Self {
-        Self { alive, last: None }
+        Self {
+            alive,
+            ..Self::default()
+        }
     }
 
     /// Whether it is time to show these values, in millionths or whole numbers; if so they count as shown.
     pub fn is_due(&mut self, values: &[Option<i64>; VALUES], state: Option<usize>, now: WallTime) -> bool {
-        let mut bytes = [0; (VALUES + 1) * 9];
-        let state = state.map(|state| state as i64);
-        for (slot, value) in bytes.chunks_exact_mut(9).zip(values.iter().chain([&state])) {
+        let mut new = Self {
+            alive: self.alive,
+            state: state.map_or(0, |state| state as u8 + 1),
+            at: Some(now),
+            ..Self::default()
+        };
+        for (index, value) in values.iter().enumerate() {
             if let Some(value) = value {
-                slot[0] = 1;
-                slot[1..].copy_from_slice(&value.to_le_bytes());
+                new.known |= 1 << index;
+                new.values[index] = *value;
             }
         }
-        let hash = xxh3_64(&bytes);
-        let is_due = self
-            .last
-            .is_none_or(|(at, shown)| shown != hash || at.ahead(HEARTBEAT) <= now);
+        let said = |shown: &Self| (shown.known, shown.state, shown.values);
+        let is_due = said(self) != said(&new) || self.at.is_none_or(|at| at.ahead(HEARTBEAT) <= now);
         if is_due {
-            self.last = Some((now, hash));
+            *self = new;
         }
         is_due
+    }
+
+    /// When it was shown last, and what; `None` where nothing was since the last restart.
+    pub fn newest(&self) -> Option<(WallTime, [Option<i64>; VALUES], Option<usize>)> {
+        let value = |index: usize| (self.known & 1 << index != 0).then_some(self.values[index]);
+        let state = usize::from(self.state).checked_sub(1);
+        Some((self.at?, std::array::from_fn(value), state))
     }
 }
 

@@ -174,6 +174,10 @@ impl OpenTask for LagStage {
         self.logs.take_stretch(value)
     }
 
+    fn has_series(&self) -> bool {
+        true
+    }
+
     fn logs(&self) -> Option<&Logs> {
         Some(&self.logs)
     }
@@ -473,6 +477,10 @@ impl Task for LagTask {
             dead: std::mem::take(&mut self.dead),
             ..Output::default()
         })
+    }
+
+    fn newest(&self) -> Vec<Vec<u8>> {
+        self.newest_points()
     }
 
     fn view(&self) -> TaskView {

@@ -111,6 +111,16 @@ impl GaugeTask {
             }
         }
     }
+
+    /// The newest point of each again.
+    pub(super) fn newest_counters(&self, freezer: &mut Freezer<'_>) {
+        for ((metric, key), counter) in &self.counters {
+            if let Some((definition, shape)) = built_in(metric) {
+                let named = freezer.metric(definition, shape);
+                freezer.add(named, key, counter.newest().as_slice());
+            }
+        }
+    }
 }
 
 /// streamgauge's own metrics that leave through the pipeline.

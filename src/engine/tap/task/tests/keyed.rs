@@ -91,6 +91,7 @@ fn joined() -> Plan {
     };
     let base = plan();
     Plan {
+        receivers: Vec::new(),
         pipelines: vec!["support".into()],
         lag: None,
         metrics: vec![

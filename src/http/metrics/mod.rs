@@ -1,0 +1,164 @@
+//! `/metrics`: the series that this instance owns, and its own, for Prometheus to fetch.
+//!
+//! Rule: what is shown are the newest committed points, the same that leave over OTLP; the answer is made at most once in
+//! [`FRESH`], however many ask, and nobody waits longer than [`PATIENCE`].
+//!
+//! Edges:
+//! - points have no timestamps: who fetches gives them, and what OTLP sends has its own;
+//! - while a rebalance holds a worker up, what it said last is shown, without partitions that it gave up;
+//! - each series is on one instance: all of them have to be fetched, and series move between them.
+
+mod accept;
+mod family;
+mod proto;
+mod text;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
+use prost::Message;
+use tokio::sync::Mutex;
+
+use super::Sources;
+use crate::export::telemetry::Process;
+use crate::runtime::clock::wall_time;
+use crate::runtime::newest::Requests;
+use accept::Format;
+use family::Families;
+
+/// Nobody sees a difference before the next seal.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Somewhat more than two seals take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The newest points of this process, made when they are asked for.
+#[derive(Clone)]
+pub struct Exposition {
+    process: Process,
+    made: Arc<Mutex<Option<Made>>>,
+}
+
+/// What was made of one answer of the workers.
+#[derive(Clone)]
+struct Made {
+    at: Instant,
+    series: Arc<Vec<ResourceMetrics>>,
+    bodies: BTreeMap<(Format, bool), Bytes>,
+}
+
+// === impl Exposition ===
+
+impl Exposition {
+    pub fn new(process: Process) -> Self {
+        Self {
+            process,
+            made: Arc::default(),
+        }
+    }
+
+    /// The newest point of each series that lives here, and the process's own metrics last; no older than [`FRESH`] where
+    /// the workers can answer.
+    pub async fn series(&self) -> Arc<Vec<ResourceMetrics>> {
+        let mut made = self.made.lock().await;
+        Arc::clone(&self.fresh(&mut made).await.series)
+    }
+
+    async fn body(&self, format: Format, is_zipped: bool) -> Bytes {
+        let mut made = self.made.lock().await;
+        let made = self.fresh(&mut made).await;
+        if let Some(body) = made.bodies.get(&(format, is_zipped)) {
+            return body.clone();
+        }
+        let series = Arc::clone(&made.series);
+        // Thousands of series take a while, in which others are answered.
+        let written = tokio::task::spawn_blocking(move || {
+            let body = write(&series, format);
+            if is_zipped { zip(&body) } else { body }
+        });
+        let body = Bytes::from(written.await.unwrap_or_default());
+        made.bodies.insert((format, is_zipped), body.clone());
+        body
+    }
+
+    async fn fresh<'m>(&self, made: &'m mut Option<Made>) -> &'m mut Made {
+        let kept = made.take().filter(|made| made.at.elapsed() < FRESH);
+        let fresh = match kept {
+            Some(kept) => kept,
+            None => {
+                let requests = self.ask().await;
+                let process = self.process.clone();
+                let read = tokio::task::spawn_blocking(move || {
+                    let mut series = read(&requests);
+                    series.push(process.metrics(wall_time()));
+                    series
+                });
+                Made {
+                    at: Instant::now(),
+                    series: Arc::new(read.await.unwrap_or_default()),
+                    bodies: BTreeMap::new(),
+                }
+            }
+        };
+        made.insert(fresh)
+    }
+
+    async fn ask(&self) -> Vec<Requests> {
+        let newest = &self.process.stats.newest;
+        let (question, since) = (newest.ask(), Instant::now());
+        while !newest.is_answered(question) && since.elapsed() < PATIENCE {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        newest.all()
+    }
+}
+
+fn read(requests: &[Requests]) -> Vec<ResourceMetrics> {
+    let requests = requests.iter().flat_map(|requests| requests.iter());
+    // They were written by this process.
+    let read = requests.filter_map(|request| ExportMetricsServiceRequest::decode(&**request).ok());
+    read.flat_map(|request| request.resource_metrics).collect()
+}
+
+fn write(series: &[ResourceMetrics], format: Format) -> Vec<u8> {
+    let families = Families::of(series);
+    match format {
+        Format::Text => text::classic(&families),
+        Format::OpenMetrics => text::open_metrics(&families),
+        Format::Protobuf => proto::write(&families),
+    }
+}
+
+fn zip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    // Into memory: it cannot fail.
+    let _ = encoder.write_all(body);
+    encoder.finish().unwrap_or_default()
+}
+
+pub async fn scrape(State(sources): State<Sources>, headers: HeaderMap) -> Response {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let format = Format::wanted(text(ACCEPT));
+    let is_zipped = accept::takes_gzip(text(ACCEPT_ENCODING));
+    let body = sources.exposition.body(format, is_zipped).await;
+    let mut response = (StatusCode::OK, [(CONTENT_TYPE, format.content_type())], body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(VARY, axum::http::HeaderValue::from_static("accept, accept-encoding"));
+    if is_zipped {
+        headers.insert(CONTENT_ENCODING, axum::http::HeaderValue::from_static("gzip"));
+    }
+    response
+}
