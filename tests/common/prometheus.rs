@@ -13,6 +13,8 @@ use super::{eventually, free_port, http};
 pub struct Prometheus {
     folder: PathBuf,
     port: u16,
+    /// Ports whose `/metrics` are fetched.
+    fetches: Vec<u16>,
     process: Option<Process>,
 }
 
@@ -21,11 +23,17 @@ pub type Labels = BTreeMap<String, String>;
 
 impl Prometheus {
     pub fn start(folder: &Path) -> Self {
+        Self::fetching(folder, &[])
+    }
+
+    /// One that fetches `/metrics` from these ports.
+    pub fn fetching(folder: &Path, ports: &[u16]) -> Self {
         let folder = folder.join("prometheus");
         std::fs::create_dir_all(&folder).expect("a folder");
         let mut prometheus = Self {
             folder,
             port: free_port(),
+            fetches: ports.to_vec(),
             process: None,
         };
         prometheus.resume();
@@ -34,8 +42,18 @@ impl Prometheus {
 
     /// Starts it, again after `kill`.
     pub fn resume(&mut self) {
-        let configuration =
-            "storage: { tsdb: { out_of_order_time_window: 10m } }\notlp: { promote_all_resource_attributes: true }\n";
+        let mut configuration =
+            "storage: { tsdb: { out_of_order_time_window: 10m } }\notlp: { promote_all_resource_attributes: true }\n"
+                .to_owned();
+        if !self.fetches.is_empty() {
+            let targets = self.fetches.iter().map(|port| format!("\"127.0.0.1:{port}\""));
+            let targets: Vec<String> = targets.collect();
+            configuration += &format!(
+                "scrape_configs:\n- job_name: streamgauge\n  scrape_interval: 4s\n  scrape_timeout: 4s\n  \
+                 scrape_native_histograms: true\n  static_configs: [{{ targets: [{}] }}]\n",
+                targets.join(", ")
+            );
+        }
         let path = self.folder.join("prometheus.yaml");
         std::fs::write(&path, configuration).expect("a configuration");
         let mut command = Command::new(part("STREAMGAUGE_TEST_PROMETHEUS"));
