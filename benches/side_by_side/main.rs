@@ -4,9 +4,10 @@
 //! with the support pipeline, each a process of its own from its start until the last record is done with: read, for the
 //! first; counted and committed in a transaction, for the second. CPU is user and system time of all threads.
 //!
-//! Then the memory of `run` at six partitions and ten thousand series, and what joins cost ([`joined`]).
+//! Then the memory of `run` at six partitions and ten thousand series, what joins cost ([`joined`]), and what probes and
+//! scrapes cost ([`storm`]).
 //!
-//!   eval "$(tests/run --env)" && cargo bench --bench side_by_side [-- --records N --pairs N --only plain|joined]
+//!   eval "$(tests/run --env)" && cargo bench --bench side_by_side [-- --records N --pairs N --only plain|joined|storm]
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
@@ -14,6 +15,7 @@ mod joined;
 #[path = "../numbers/mod.rs"]
 mod numbers;
 mod records;
+mod storm;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -51,6 +53,12 @@ fn main() {
         consume(bootstrap, records.parse().expect("a number"));
         return;
     }
+    if let [kind, port] = arguments.as_slice()
+        && kind == "--storm"
+    {
+        storm::blow(port.parse().expect("a port"));
+        return;
+    }
     let number = |name: &str, otherwise: u64| {
         let at = arguments.iter().position(|argument| argument == name);
         at.and_then(|at| arguments.get(at + 1)?.parse().ok())
@@ -65,7 +73,10 @@ fn main() {
     if only.is_none_or(|only| only == "joined") {
         joined::compare(&kafka, folder.path(), &otlp, records / 4, pairs);
     }
-    if only.is_some_and(|only| only == "joined") {
+    if only.is_none_or(|only| only == "storm") {
+        storm::compare(&kafka, folder.path(), &otlp, records * 2, pairs);
+    }
+    if only.is_some_and(|only| only != "plain") {
         return;
     }
     fill(&kafka, records);
@@ -164,9 +175,8 @@ fn start(kafka: &Kafka, folder: &Path, otlp: &str, id: &str, pipeline: &Path) ->
 fn until_committed(kafka: &Kafka, id: &str, topic: &str, records: u64, process: &mut Process) {
     let began = Instant::now();
     loop {
-        let committed = kafka.committed(id, topic);
-        let sum: i64 = committed.iter().flatten().map(|(offset, _)| *offset).sum();
-        if u64::try_from(sum).is_ok_and(|sum| sum >= records) {
+        let sum = committed(kafka, id, topic);
+        if sum >= records {
             return;
         }
         process.must_live();
@@ -177,6 +187,13 @@ fn until_committed(kafka: &Kafka, id: &str, topic: &str, records: u64, process: 
         );
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Offsets of the application's commits, together.
+fn committed(kafka: &Kafka, id: &str, topic: &str) -> u64 {
+    let committed = kafka.committed(id, topic);
+    let sum: i64 = committed.iter().flatten().map(|(offset, _)| *offset).sum();
+    u64::try_from(sum).unwrap_or(0)
 }
 
 /// CPU and memory of a living process.

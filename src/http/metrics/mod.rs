@@ -15,7 +15,7 @@ mod text;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
@@ -40,6 +40,9 @@ use family::Families;
 /// Nobody sees a difference before the next seal.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// While it is made anew, who asks meanwhile gets what is there up to this age.
+const STALE: Duration = Duration::from_secs(4);
+
 /// Somewhat more than two seals take.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -47,40 +50,42 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The newest points of this process, made when they are asked for.
 #[derive(Clone)]
-pub struct Exposition {
+pub struct Exposition(Arc<Inner>);
+
+struct Inner {
     process: Process,
-    made: Arc<Mutex<Option<Made>>>,
+    made: StdMutex<Option<Arc<Made>>>,
+    /// Held by who makes it anew.
+    making: Mutex<()>,
 }
 
 /// What was made of one answer of the workers.
-#[derive(Clone)]
 struct Made {
     at: Instant,
     series: Arc<Vec<ResourceMetrics>>,
-    bodies: BTreeMap<(Format, bool), Bytes>,
+    bodies: Mutex<BTreeMap<(Format, bool), Bytes>>,
 }
 
 // === impl Exposition ===
 
 impl Exposition {
     pub fn new(process: Process) -> Self {
-        Self {
+        Self(Arc::new(Inner {
             process,
-            made: Arc::default(),
-        }
+            made: StdMutex::default(),
+            making: Mutex::default(),
+        }))
     }
 
-    /// The newest point of each series that lives here, and the process's own metrics last; no older than [`FRESH`] where
-    /// the workers can answer.
+    /// The newest point of each series that lives here, and the process's own metrics last.
     pub async fn series(&self) -> Arc<Vec<ResourceMetrics>> {
-        let mut made = self.made.lock().await;
-        Arc::clone(&self.fresh(&mut made).await.series)
+        Arc::clone(&self.0.fresh().await.series)
     }
 
     async fn body(&self, format: Format, is_zipped: bool) -> Bytes {
-        let mut made = self.made.lock().await;
-        let made = self.fresh(&mut made).await;
-        if let Some(body) = made.bodies.get(&(format, is_zipped)) {
+        let made = self.0.fresh().await;
+        let mut bodies = made.bodies.lock().await;
+        if let Some(body) = bodies.get(&(format, is_zipped)) {
             return body.clone();
         }
         let series = Arc::clone(&made.series);
@@ -90,30 +95,49 @@ impl Exposition {
             if is_zipped { zip(&body) } else { body }
         });
         let body = Bytes::from(written.await.unwrap_or_default());
-        made.bodies.insert((format, is_zipped), body.clone());
+        bodies.insert((format, is_zipped), body.clone());
         body
     }
+}
 
-    async fn fresh<'m>(&self, made: &'m mut Option<Made>) -> &'m mut Made {
-        let kept = made.take().filter(|made| made.at.elapsed() < FRESH);
-        let fresh = match kept {
-            Some(kept) => kept,
-            None => {
-                let requests = self.ask().await;
-                let process = self.process.clone();
-                let read = tokio::task::spawn_blocking(move || {
-                    let mut series = read(&requests);
-                    series.push(process.metrics(wall_time()));
-                    series
-                });
-                Made {
-                    at: Instant::now(),
-                    series: Arc::new(read.await.unwrap_or_default()),
-                    bodies: BTreeMap::new(),
-                }
-            }
+// === impl Inner ===
+
+impl Inner {
+    /// What was made, if it is no older.
+    fn made(&self, oldest: Duration) -> Option<Arc<Made>> {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.as_ref().filter(|made| made.at.elapsed() < oldest).cloned()
+    }
+
+    async fn fresh(&self) -> Arc<Made> {
+        if let Some(made) = self.made(FRESH) {
+            return made;
+        }
+        let _making = match self.making.try_lock() {
+            Ok(making) => making,
+            // Somebody waits for the workers already.
+            Err(_) => match self.made(STALE) {
+                Some(made) => return made,
+                None => self.making.lock().await,
+            },
         };
-        made.insert(fresh)
+        if let Some(made) = self.made(FRESH) {
+            return made;
+        }
+        let requests = self.ask().await;
+        let process = self.process.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut series = read(&requests);
+            series.push(process.metrics(wall_time()));
+            series
+        });
+        let made = Arc::new(Made {
+            at: Instant::now(),
+            series: Arc::new(read.await.unwrap_or_default()),
+            bodies: Mutex::default(),
+        });
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&made));
+        made
     }
 
     async fn ask(&self) -> Vec<Requests> {
