@@ -57,6 +57,8 @@ impl Cluster {
             application: "bench".to_owned(),
             pipeline: "lag".to_owned(),
             lag: Lag::of_all(0),
+            alerts: Vec::new(),
+            partitions: 1,
             tapped: BTreeSet::new(),
         });
         let task = |partition| {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use crate::engine::alert::{AlertOptions, AlertStage};
 use crate::engine::correlate::{CorrelateOptions, CorrelateStage};
 use crate::engine::gauge::{GaugeOptions, GaugeStage};
 use crate::engine::lag::{LagOptions, LagStage, OFFSETS_TOPIC};
@@ -34,6 +35,10 @@ pub(super) const GAUGE_REPARTITION: &str = "gauge-repartition";
 pub(super) const GAUGE_CHANGELOG: &str = "gauge-changelog";
 pub(super) const OUTBOX: &str = "otlp-metrics";
 pub(super) const DEAD_LETTERS: &str = "dead-letters";
+pub(super) const ALERT_REPARTITION: &str = "alert-repartition";
+pub(super) const ALERT_CHANGELOG: &str = "alert-changelog";
+/// Decisions on their way to receivers.
+pub(super) const NOTIFICATIONS: &str = "notifications";
 pub(super) const CORRELATE_REPARTITION: &str = "correlate-repartition";
 pub(super) const CORRELATE_CHANGELOG: &str = "correlate-changelog";
 pub(super) const TRACES_OUTBOX: &str = "otlp-traces";
@@ -218,6 +223,37 @@ impl Application {
         })
     }
 
+    /// The worker of the alerts; `None` where there are none.
+    pub fn alert_worker(&self) -> Option<WorkerSetup> {
+        if self.plan.alerts.is_empty() {
+            return None;
+        }
+        let plan = Arc::clone(&self.plan);
+        let options = AlertOptions {
+            application: self.id.clone(),
+            partitions: self.shuffle_partitions,
+        };
+        let mut worker = self.options(Stage::Alert, 0);
+        worker.topics.changelog = Some(named(&self.id, ALERT_CHANGELOG));
+        worker.topics.outbox = Some((self.outbox(), self.shuffle_partitions));
+        worker.topics.notifications = Some((named(&self.id, NOTIFICATIONS), self.shuffle_partitions));
+        Some(WorkerSetup {
+            client: self.client(Stage::Alert, 0),
+            options: WorkerOptions {
+                inputs: vec![self.alert_repartition()],
+                // Pending alerts need to know that nothing was missed.
+                sample_ends: true,
+                trim_input: true,
+                ..worker
+            },
+            stage: Box::new(move || Box::new(AlertStage::new(Arc::clone(&plan), options.clone()))),
+        })
+    }
+
+    pub fn alert_repartition(&self) -> String {
+        named(&self.id, ALERT_REPARTITION)
+    }
+
     /// The worker that reads the offsets topic; `None` where nobody asks for lag.
     pub fn lag_worker(&self) -> Option<WorkerSetup> {
         let lag = self.plan.lag.clone()?;
@@ -227,6 +263,8 @@ impl Application {
             pipeline: self.plan.pipelines.get(lag.pipeline).cloned().unwrap_or_default(),
             lag,
             tapped: self.input_topics().into_iter().collect(),
+            alerts: self.plan.alerts.clone(),
+            partitions: self.shuffle_partitions,
         };
         let twice = Span::micros(every.as_micros().saturating_mul(2));
         let mut worker = self.options(Stage::Lag, 0);
@@ -295,7 +333,12 @@ impl Application {
     }
 
     fn client_of(&self, group: String, name: &str, number: u32) -> ClientOptions {
-        let of_plan = [self.plan.correlates(), self.plan.traces(), self.plan.lag.is_some()];
+        let of_plan = [
+            self.plan.correlates(),
+            self.plan.traces(),
+            self.plan.lag.is_some(),
+            !self.plan.alerts.is_empty(),
+        ];
         let clients = self.tap_workers + 2 + of_plan.into_iter().map(u32::from).sum::<u32>();
         ClientOptions {
             group,
@@ -336,6 +379,8 @@ impl Application {
                 Stage::Lag if self.plan.lag.is_some() => vec![self.lag_input()],
                 Stage::Lag => continue,
                 Stage::Gauge => vec![self.gauge_repartition()],
+                Stage::Alert if self.plan.alerts.is_empty() => continue,
+                Stage::Alert => vec![self.alert_repartition()],
                 Stage::Export => vec![self.outbox()],
             };
             let group = self.group(*stage);
@@ -367,9 +412,11 @@ impl Application {
                 repartition: BTreeMap::from([
                     (Stage::Correlate, self.correlate_repartition()),
                     (Stage::Gauge, self.gauge_repartition()),
+                    (Stage::Alert, self.alert_repartition()),
                 ]),
                 changelog: None,
                 outbox: None,
+                notifications: None,
                 index: None,
                 dead_letters: (self.dead_letters(), DEAD_LETTER_PARTITIONS),
             },
@@ -406,6 +453,7 @@ pub fn stage_name(stage: Stage) -> &'static str {
         Stage::Correlate => "correlate",
         Stage::Lag => "lag",
         Stage::Gauge => "gauge",
+        Stage::Alert => "alert",
         Stage::Export => "export",
     }
 }
@@ -439,6 +487,7 @@ pub fn group(application_id: &str, stage: Stage) -> String {
         Stage::Correlate => named(application_id, "correlate"),
         Stage::Lag => named(application_id, "lag"),
         Stage::Gauge => named(application_id, "gauge"),
+        Stage::Alert => named(application_id, "alert"),
         Stage::Export => named(application_id, "otlp-metrics"),
     }
 }
@@ -505,6 +554,14 @@ pub fn internal_topics(
             None,
             "open requests, looked-up values, records that wait",
         ));
+    }
+    if !plan.alerts.is_empty() {
+        let holds = "samples on their way to rules";
+        topics.push(topic(ALERT_REPARTITION, shuffle_partitions, false, None, holds));
+        let holds = "what rules know, what is pending and fires, what was told";
+        topics.push(topic(ALERT_CHANGELOG, shuffle_partitions, true, None, holds));
+        let holds = "what people are to be told";
+        topics.push(topic(NOTIFICATIONS, shuffle_partitions, false, Some(7 * 24), holds));
     }
     if plan.polls() {
         let holds = "what groups have committed, as the Admin API told it";

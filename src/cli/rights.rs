@@ -9,8 +9,8 @@
 //! - without DELETE and DESCRIBE_CONFIGS an application runs, so `run` only warns; `check --connect` wants all of them.
 
 use super::application::{
-    self, Application, CORRELATE_CHANGELOG, CORRELATE_REPARTITION, DEAD_LETTERS, GAUGE_CHANGELOG, GAUGE_REPARTITION,
-    INDEX, LAG_POLLED, OUTBOX, TRACES_OUTBOX, lag_changelog, named,
+    self, ALERT_CHANGELOG, ALERT_REPARTITION, Application, CORRELATE_CHANGELOG, CORRELATE_REPARTITION, DEAD_LETTERS,
+    GAUGE_CHANGELOG, GAUGE_REPARTITION, INDEX, LAG_POLLED, NOTIFICATIONS, OUTBOX, TRACES_OUTBOX, lag_changelog, named,
 };
 use crate::engine::lag::OFFSETS_TOPIC;
 use crate::engine::plan::Plan;
@@ -29,6 +29,9 @@ fn stages_of(plan: &Plan) -> Vec<Stage> {
     if plan.lag.is_some() {
         stages.push(Stage::Lag);
     }
+    if !plan.alerts.is_empty() {
+        stages.push(Stage::Alert);
+    }
     stages
 }
 
@@ -43,7 +46,7 @@ pub fn reading_offsets() -> TopicNeed {
 /// What these stages do with topics.
 fn needs(application_id: &str, plan: &Plan, stages: &[Stage]) -> Vec<TopicNeed> {
     use Operation::{Create, Delete, Describe, DescribeConfigs, Read, Write};
-    use Stage::{Correlate, Export, Gauge, Lag, Tap};
+    use Stage::{Alert, Correlate, Export, Gauge, Lag, Tap};
     let own = |what: &str, of: &[(Stage, &[Operation])]| {
         // Every instance makes and verifies all of them.
         let mut operations = vec![Create, Describe, DescribeConfigs];
@@ -72,7 +75,10 @@ fn needs(application_id: &str, plan: &Plan, stages: &[Stage]) -> Vec<TopicNeed> 
         ]);
     }
     needs.extend([
-        own(OUTBOX, &[(Gauge, &[Write]), (Lag, &[Write]), (Export, &[Read])]),
+        own(
+            OUTBOX,
+            &[(Gauge, &[Write]), (Lag, &[Write]), (Alert, &[Write]), (Export, &[Read])],
+        ),
         own(DEAD_LETTERS, &[(Tap, &[Write]), (Lag, &[Write]), (Export, &[Write])]),
     ]);
     if plan.correlates() {
@@ -93,6 +99,14 @@ fn needs(application_id: &str, plan: &Plan, stages: &[Stage]) -> Vec<TopicNeed> 
     }
     if plan.traces() {
         needs.push(own(TRACES_OUTBOX, &[(Correlate, &[Write]), (Export, &[Read])]));
+    }
+    if !plan.alerts.is_empty() {
+        let samples: &[(Stage, &[Operation])] = &[(Gauge, &[Write]), (Lag, &[Write]), (Alert, &[Read, Delete])];
+        needs.extend([
+            own(ALERT_REPARTITION, samples),
+            own(ALERT_CHANGELOG, &[(Alert, &[Read, Write])]),
+            own(NOTIFICATIONS, &[(Alert, &[Write]), (Export, &[Read])]),
+        ]);
     }
     if plan.indexes() {
         needs.push(own(INDEX, &[(Tap, &[Write]), (Lag, &[Read])]));

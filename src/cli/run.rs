@@ -76,7 +76,7 @@ pub struct RunArgs {
     workers: Option<u32>,
 
     /// Stages to run here
-    #[arg(long, value_delimiter = ',', default_value = "tap,correlate,lag,gauge,export", value_parser = stage_of, value_name = "STAGE,...")]
+    #[arg(long, value_delimiter = ',', default_value = "tap,correlate,lag,gauge,alert,export", value_parser = stage_of, value_name = "STAGE,...")]
     stages: Vec<Stage>,
 
     /// What all Kafka clients of this process together buffer of fetched records, in MiB
@@ -216,6 +216,9 @@ fn start_stages(
             setup.options.beside = poller.map(|options| polling(cluster.connection().clone(), options));
             setup
         }));
+    }
+    if args.stages.contains(&Stage::Alert) {
+        setups.extend(application.alert_worker());
     }
     if taps && args.stages.contains(&Stage::Gauge) {
         setups.push(application.gauge_worker());
@@ -635,8 +638,9 @@ fn stage_of(text: &str) -> Result<Stage, String> {
         "correlate" => Ok(Stage::Correlate),
         "lag" => Ok(Stage::Lag),
         "gauge" => Ok(Stage::Gauge),
+        "alert" => Ok(Stage::Alert),
         "export" => Ok(Stage::Export),
-        _ => Err("takes tap, correlate, lag, gauge and export, separated by commas".to_owned()),
+        _ => Err("takes tap, correlate, lag, gauge, alert and export, separated by commas".to_owned()),
     }
 }
 

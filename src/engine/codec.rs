@@ -47,6 +47,26 @@ pub struct Batch {
     /// Levels of plan metrics, at `sealed_at`: of each sender the newest one counts.
     #[prost(message, repeated, tag = "9")]
     pub levels: Vec<Level>,
+    /// Points that rules of alerts look at.
+    #[prost(message, repeated, tag = "10")]
+    pub readings: Vec<Reading>,
+}
+
+/// One point of one series, for one rule.
+#[derive(Clone, PartialEq, Message)]
+pub struct Reading {
+    /// [`super::series::DefinitionHash`] of the rule.
+    #[prost(fixed64, tag = "1")]
+    pub rule: u64,
+    /// [`super::series::SeriesKey`].
+    #[prost(bytes = "vec", tag = "2")]
+    pub key: Vec<u8>,
+    /// The point's time, microseconds.
+    #[prost(sint64, tag = "3")]
+    pub time: i64,
+    /// Absent where the series ends. In the metric's unit.
+    #[prost(double, optional, tag = "4")]
+    pub value: Option<f64>,
 }
 
 /// Records of one side of one join; see [`super::keyed`].

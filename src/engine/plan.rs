@@ -19,7 +19,9 @@ mod join;
 mod journey;
 mod lag;
 
-pub use alert::{Alertmanager, Login, Mail, MailSecurity, Receiver, Secret, Via};
+pub use alert::{
+    Alert, Alertmanager, Bound, Condition, Login, Mail, MailSecurity, Piece, Receiver, Secret, Template, Via,
+};
 pub use join::{
     Ask, Emit, Join, JoinIx, JoinedLabel, KeyFrom, Latest, MAX_KEY_BYTES, Measure, Measured, Operator, Respond, Side,
 };
@@ -43,6 +45,8 @@ pub struct Plan {
     pub joins: Vec<Join>,
     /// What is wanted to be known of consumer groups.
     pub lag: Option<Lag>,
+    /// What is watched.
+    pub alerts: Vec<Alert>,
     /// Who is told of alerts.
     pub receivers: Vec<Receiver>,
 }

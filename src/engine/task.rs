@@ -136,6 +136,7 @@ pub enum Stage {
     Correlate,
     Lag,
     Gauge,
+    Alert,
     Export,
 }
 
@@ -153,6 +154,8 @@ pub struct Output {
     pub changelog: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// Frozen export requests, in the order in which they must be sent.
     pub outbox: Vec<Vec<u8>>,
+    /// Decisions of the alert stage on their way to receivers.
+    pub notices: Vec<Notice>,
     /// Encoded [`super::index::Stretch`]es of the task's partition, for the offset index.
     pub index: Vec<Vec<u8>>,
     pub dead: Vec<DeadLetter>,
@@ -164,6 +167,14 @@ pub struct Shuffled {
     pub to: Stage,
     pub partition: u32,
     pub batch: Vec<u8>,
+}
+
+/// One decision for one receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    pub receiver: String,
+    /// An encoded [`super::alert::notification::Notification`].
+    pub notification: Vec<u8>,
 }
 
 /// A record that no metric could take, kept for a person to look at.
@@ -193,8 +204,23 @@ pub struct TaskView {
     pub late: u64,
     /// The newest point's time.
     pub newest_point: Option<EventTime>,
+    /// What is pending or fires, at most [`super::alert::SHOWN`].
+    pub alerts: Vec<AlertView>,
     /// Partials waiting for a metric definition, a cap that was reached: whatever a person should be told.
     pub notes: Vec<String>,
+}
+
+/// One alert that is pending or fires.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertView {
+    pub rule: String,
+    pub severity: String,
+    pub labels: Vec<(String, String)>,
+    pub is_firing: bool,
+    /// Since when the condition is met.
+    pub since: EventTime,
+    pub value: f64,
+    pub description: String,
 }
 
 /// One stage's work on one input partition.

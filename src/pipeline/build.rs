@@ -19,10 +19,12 @@ use crate::engine::tap::expr::{Cost, Expr};
 use crate::engine::window::WindowSize;
 
 mod agree;
+mod alert;
 mod emit;
 mod join;
 mod naming;
 mod own;
+mod receiver;
 mod trace;
 
 use super::compile::Compiler;
@@ -462,6 +464,10 @@ impl<'d> Builder<'d, '_> {
             && documents
                 .iter()
                 .all(|document| document.asks_lag == document.lag.is_some())
+            && documents.iter().all(|document| {
+                document.alerts.len() == document.alert_names.len()
+                    && document.receivers.len() == document.receiver_names.len()
+            })
             && pipelines.len() == documents.len();
         if self.faults.is_empty() && !whole {
             self.faults
@@ -474,9 +480,15 @@ impl<'d> Builder<'d, '_> {
             metrics: self.metrics,
             topics,
             joins,
+            alerts: Vec::new(),
             receivers: Vec::new(),
         };
         own::count_the_rest(&mut plan);
+        plan.receivers = receiver::receivers(documents, self.faults);
+        // Of metrics that were not understood there is a fault already.
+        if self.faults.is_empty() {
+            plan.alerts = alert::alerts(documents, &plan, self.faults);
+        }
         let mut expenses = self.expenses;
         expenses.resize(plan.metrics.len(), Expense::default());
         Built {

@@ -9,6 +9,7 @@
 //!   that was meant;
 //! - keys of later versions are known by name, to say so instead of guessing at a typo.
 
+mod alert;
 mod join;
 mod lag;
 mod metric;
@@ -16,6 +17,7 @@ mod source;
 mod test;
 mod trace;
 
+pub use alert::{ALERT, ALERTMANAGER, MAIL, RECEIVER};
 pub use join::{LATEST, ON, RESPOND};
 pub use lag::LAG;
 pub use metric::{HISTOGRAM, LABEL, METRIC, OBSERVE, OBSERVED, SUM, SUMMED};
@@ -114,8 +116,28 @@ const POINTER: Shape = Shape::Leaf(Leaf::Pointer);
 
 /// Every mapping of the language, outermost first.
 pub static OBJECTS: &[&Object] = &[
-    &PIPELINE, &DEFAULTS, &SOURCE, &TIME, &METRIC, &SUM, &SUMMED, &OBSERVE, &OBSERVED, &RESPOND, &ON, &HISTOGRAM,
-    &LABEL, &LATEST, &TRACE, &SPAN, &ATTRIBUTE, &LAG,
+    &PIPELINE,
+    &DEFAULTS,
+    &SOURCE,
+    &TIME,
+    &METRIC,
+    &SUM,
+    &SUMMED,
+    &OBSERVE,
+    &OBSERVED,
+    &RESPOND,
+    &ON,
+    &HISTOGRAM,
+    &LABEL,
+    &LATEST,
+    &TRACE,
+    &SPAN,
+    &ATTRIBUTE,
+    &LAG,
+    &ALERT,
+    &RECEIVER,
+    &MAIL,
+    &ALERTMANAGER,
 ];
 
 // === impl Object ===
@@ -208,7 +230,7 @@ mod tests {
             for key in object.keys {
                 let mut faults = Faults::default();
                 let text = format!("{}: {}", key.name, key.example);
-                let (_, nodes) = node::read("example", text.clone(), &mut Secrets::new(&|_| None), &mut faults);
+                let (_, nodes) = node::read("example", text.clone(), &mut Secrets::new(&|name| Some(name.to_owned())), &mut faults);
                 let value = nodes[0].get(key.name).expect("the key is there");
                 form::check(value, &key.shape, "an example", &mut faults);
                 assert!(faults.is_empty(), "{}: {text}: {faults:?}", object.name);

@@ -7,6 +7,7 @@
 //! - a setting remembers where it was said: at the source or metric, in `defaults`, or by nobody (then at the name);
 //! - a default that is written in the table in words (`the record's timestamp`) is made here.
 
+mod alert;
 mod lag;
 mod said;
 mod trace;
@@ -19,6 +20,7 @@ use crate::engine::sketch::PROMETHEUS_BOUNDS;
 use super::keys::{DEFAULTS, HISTOGRAM, LATEST, Needed, RESPOND, TIME};
 use super::leaf;
 use super::node::{Entry, Form, Node, Value};
+pub use alert::{Alert, Hidden, Login, Met, Receiver, Via};
 pub use said::{Buckets, Document, Label, LookUp, Measure, Measured, Metric, Of, Respond, Said, Source, Text, Time};
 pub use trace::{SpanOf, Trace};
 
@@ -42,6 +44,10 @@ pub fn document(node: &Node) -> Document {
         traces: entries("traces").iter().filter_map(trace::trace).collect(),
         asks_lag: node.get("lag").is_some(),
         lag: node.get("lag").and_then(lag::lag),
+        alert_names: entries("alerts").iter().map(name).collect(),
+        alerts: entries("alerts").iter().filter_map(alert::alert).collect(),
+        receiver_names: entries("receivers").iter().map(name).collect(),
+        receivers: entries("receivers").iter().filter_map(alert::receiver).collect(),
     }
 }
 

@@ -42,13 +42,7 @@ impl Worker {
             }
         }
         self.publish(now);
-        self.answering = self.stats.newest.question(&self.options.name).map(|question| {
-            let running = |owned: &&Owned| matches!(owned.phase, Phase::Running | Phase::Held { .. });
-            let running = self.owned.iter().filter(running);
-            let newest =
-                running.filter_map(|owned| Some((owned.partition.clone(), owned.task.as_ref()?.newest().into())));
-            (question, newest.collect())
-        });
+        self.read_newest();
         if outputs.is_empty() {
             self.answer();
         } else {
@@ -57,8 +51,19 @@ impl Worker {
         Ok(())
     }
 
+    /// The newest points of all tasks, where somebody asks for them.
+    pub(super) fn read_newest(&mut self) {
+        self.answering = self.stats.newest.question(&self.options.name).map(|question| {
+            let running = |owned: &&Owned| matches!(owned.phase, Phase::Running | Phase::Held { .. });
+            let running = self.owned.iter().filter(running);
+            let newest =
+                running.filter_map(|owned| Some((owned.partition.clone(), owned.task.as_ref()?.newest().into())));
+            (question, newest.collect())
+        });
+    }
+
     /// What was sealed is committed: others may see it.
-    fn answer(&mut self) {
+    pub(super) fn answer(&mut self) {
         if let Some((question, mut partitions)) = self.answering.take() {
             partitions.retain(|partition, _| self.owned.iter().any(|owned| owned.partition == *partition));
             self.stats.newest.answer(&self.options.name, question, partitions);

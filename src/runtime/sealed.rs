@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::log::{CommitOffset, Log, LogError, Send, TopicPartition};
 use super::worker::Topics;
 use crate::engine::codec::Pack;
+use crate::engine::series::partition_of;
 use crate::engine::task::{Output, Stage};
 use crate::engine::time::WallTime;
 
@@ -63,6 +64,17 @@ impl Sealed {
                         partition: owner.partition % partitions,
                         key: None,
                         value: Some(request),
+                        headers: &[],
+                    })?;
+                }
+            }
+            if let Some((topic, partitions)) = &topics.notifications {
+                for notice in &output.notices {
+                    log.send(Send {
+                        topic,
+                        partition: partition_of("", notice.receiver.as_bytes(), *partitions),
+                        key: Some(notice.receiver.as_bytes()),
+                        value: Some(&notice.notification),
                         headers: &[],
                     })?;
                 }

@@ -75,7 +75,8 @@ impl Crew {
         let others = application
             .correlate_worker()
             .into_iter()
-            .chain([application.gauge_worker()]);
+            .chain([application.gauge_worker()])
+            .chain(application.alert_worker());
         for setup in setups.chain(others) {
             let (name, client) = (setup.options.name.clone(), setup.client.clone());
             let of_life = world.clone();

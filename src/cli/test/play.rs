@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use super::points::{self, Metrics};
 use super::spans::{self, PlayedSpan};
+use crate::engine::alert::{AlertOptions, AlertStage};
 use crate::engine::codec::Pack;
 use crate::engine::correlate::{CorrelateOptions, CorrelateStage};
 use crate::engine::gauge::{GaugeOptions, GaugeStage};
@@ -64,12 +65,17 @@ fn stages(plan: &Arc<Plan>) -> Vec<(Stage, Box<dyn OpenTask>)> {
         partitions: PARTITIONS,
         max_entries: MAX_ENTRIES,
     };
+    let alert = AlertOptions {
+        application: "test".to_owned(),
+        partitions: PARTITIONS,
+    };
     vec![
         (
             Stage::Correlate,
             Box::new(CorrelateStage::new(Arc::clone(plan), correlate)),
         ),
         (Stage::Gauge, Box::new(GaugeStage::new(Arc::clone(plan), gauge))),
+        (Stage::Alert, Box::new(AlertStage::new(Arc::clone(plan), alert))),
     ]
 }
 
@@ -181,7 +187,8 @@ impl World {
         let tick = Span::micros((then.since(self.now).as_micros() / MOST_TICKS).max(TICK.as_micros()));
         while self.now < then {
             self.now = self.now.ahead(tick).min(then);
-            for running in self.tasks.iter_mut().filter(|running| running.stage == Stage::Tap) {
+            let asks = |running: &&mut Running| matches!(running.stage, Stage::Tap | Stage::Alert);
+            for running in self.tasks.iter_mut().filter(asks) {
                 let end = Input::LogEnd {
                     end: running.end,
                     sampled_at: self.now,

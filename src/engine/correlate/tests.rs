@@ -132,6 +132,7 @@ fn plan() -> Plan {
         sources: vec![],
     };
     Plan {
+        alerts: Vec::new(),
         receivers: Vec::new(),
         pipelines: vec!["support".into()],
         lag: None,

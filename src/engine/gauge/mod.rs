@@ -19,8 +19,8 @@ pub(crate) use otlp::{Attributes, Data, Shape};
 pub(crate) use request::{Freezer, MAX_REQUEST_BYTES, Named, resource, scope, text};
 pub(in crate::engine) use samples::Counter;
 pub(crate) use series::{HEARTBEAT, Point, STEP};
-pub(in crate::engine) use stage::{
-    BUILT_IN_OVERFLOW, BUILT_IN_RECORDS, BUILT_IN_SERIES, BUILT_IN_STALLED, BUILT_IN_UNKNOWN, built_in,
+pub(crate) use stage::{
+    BUILT_IN_ALERTS, BUILT_IN_OVERFLOW, BUILT_IN_RECORDS, BUILT_IN_SERIES, BUILT_IN_STALLED, BUILT_IN_UNKNOWN, built_in,
 };
 pub use stage::{GaugeOptions, GaugeStage};
 

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::definitions::Definition;
 use super::otlp::{self, Attributes, Data, Shape, bytes, field_len, length};
 use super::series::Point;
+use crate::engine::alert::Sampler;
 use crate::engine::series::values;
 
 /// gRPC servers take 4 MiB by default; what is above the points needs some of it.
@@ -51,6 +52,8 @@ pub struct Freezer<'a> {
     /// Of the series at hand, and its newest point.
     attributes: Attributes,
     point: Vec<u8>,
+    /// Who tells rules of what is frozen.
+    sampler: Option<&'a mut Sampler>,
 }
 
 /// A metric that a freezer knows.
@@ -89,7 +92,18 @@ impl<'a> Freezer<'a> {
             size: 0,
             attributes: Attributes::default(),
             point: Vec::new(),
+            sampler: None,
         }
+    }
+
+    /// Tells rules of the points of series that are added by their keys.
+    pub fn told(self, sampler: Option<&'a mut Sampler>) -> Self {
+        Self { sampler, ..self }
+    }
+
+    /// For who adds points by their attributes.
+    pub fn sampler(&mut self) -> Option<&mut Sampler> {
+        self.sampler.as_deref_mut()
     }
 
     /// Marks all points with an attribute of their scope: their names and labels stay what they are.
@@ -150,6 +164,12 @@ impl<'a> Freezer<'a> {
         self.label(&mut attributes, metric, key);
         for point in points {
             self.point(metric, &attributes, point);
+        }
+        if let Some(sampler) = self.sampler.as_deref_mut().filter(|_| key != OVERFLOW_KEY) {
+            let Definition { name, labels, .. } = &self.metrics[metric.0].definition;
+            for point in points {
+                sampler.take(name, labels, key, point.time, point.value.as_ref());
+            }
         }
         self.attributes = attributes;
     }

@@ -15,7 +15,9 @@
 
 mod own;
 
-pub use own::{BUILT_IN_OVERFLOW, BUILT_IN_RECORDS, BUILT_IN_SERIES, BUILT_IN_STALLED, BUILT_IN_UNKNOWN, built_in};
+pub use own::{
+    BUILT_IN_ALERTS, BUILT_IN_OVERFLOW, BUILT_IN_RECORDS, BUILT_IN_SERIES, BUILT_IN_STALLED, BUILT_IN_UNKNOWN, built_in,
+};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use super::otlp::Shape;
 use super::request::{Freezer, OVERFLOW_KEY};
 use super::samples::Counter;
 use super::series::{Closing, Series};
+use crate::engine::alert::Sampler;
 use crate::engine::codec::{Batch, Level, Pack, Sample};
 use crate::engine::plan::{Metric, MetricIx, Plan};
 use crate::engine::series::DefinitionHash;
@@ -88,6 +91,8 @@ struct GaugeTask {
     touched: bool,
     newest_point: Option<EventTime>,
     weight: usize,
+    /// Where there are rules.
+    sampler: Option<Sampler>,
 }
 
 /// All series of one live metric.
@@ -141,6 +146,7 @@ impl OpenTask for GaugeStage {
             touched: false,
             newest_point: None,
             weight: 0,
+            sampler: Sampler::new(&self.plan.alerts, self.options.partitions),
         };
         Ok(Box::new(task))
     }
@@ -518,13 +524,20 @@ impl Task for GaugeTask {
         // First in the changelog: it holds the definitions that the series below refer to.
         let mut changelog = vec![(Key::Partition.write(), None)];
         let application = self.options.application.clone();
-        let mut freezer = Freezer::new(&application, self.partition);
+        let mut sampler = self.sampler.take();
+        let mut freezer = Freezer::new(&application, self.partition).told(sampler.as_mut());
         self.show(&mut freezer, &mut changelog);
         changelog[0].1 = Some(self.partition_record());
+        let outbox = freezer.finish();
+        let readings = sampler
+            .as_mut()
+            .map(|sampler| sampler.seal("gauge", self.partition, self.now));
+        self.sampler = sampler;
         Some(Output {
             next: self.next,
             changelog,
-            outbox: freezer.finish(),
+            outbox,
+            shuffled: readings.unwrap_or_default(),
             ..Output::default()
         })
     }

@@ -42,6 +42,7 @@ fn plan(join: u64) -> Plan {
         labels: vec![],
     };
     Plan {
+        alerts: Vec::new(),
         receivers: Vec::new(),
         pipelines: vec!["support".into()],
         lag: None,

@@ -140,6 +140,12 @@ pub fn metric_names() -> impl Iterator<Item = &'static str> {
     Metric::ALL.into_iter().map(Metric::name)
 }
 
+/// What a metric that groups have is.
+pub fn definition_of(name: &str) -> Option<(Definition, Shape)> {
+    let metric = Metric::ALL.into_iter().find(|metric| metric.name() == name)?;
+    Some((metric.definition(""), metric.shape()))
+}
+
 /// The name as this program spells it; `None` for one that it does not have.
 pub fn own_name(name: &str) -> Option<&'static str> {
     OWN.into_iter().find(|own| *own == name)

@@ -37,7 +37,7 @@ pub mod tree;
 pub mod view;
 pub mod wire;
 
-pub use metrics::metric_names;
+pub use metrics::{definition_of, metric_names};
 pub use stage::{LagOptions, LagStage, OFFSETS_TOPIC, TAIL, silent};
 
 #[cfg(test)]

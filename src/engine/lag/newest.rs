@@ -13,7 +13,7 @@ use crate::engine::series::SeriesKey;
 
 impl LagTask {
     pub(super) fn newest_points(&self) -> Vec<Vec<u8>> {
-        let mut points = Points::new(&self.options, self.partition, self.last_point);
+        let mut points = Points::new(&self.options, self.partition, self.last_point, None);
         for (group, of_group) in &self.table.groups {
             for (topic, of_topic) in &of_group.topics {
                 for (partition, row) in &of_topic.partitions {

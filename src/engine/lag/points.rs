@@ -9,6 +9,7 @@ use super::shown::{Shown, States, VALUES};
 use super::stage::LagOptions;
 use super::status::Status;
 use super::table::{Gone, What};
+use crate::engine::alert::Sampler;
 use crate::engine::gauge::{Attributes, Data, Freezer, Named, Point};
 use crate::engine::series::SeriesKey;
 use crate::engine::sketch::Partial;
@@ -27,10 +28,10 @@ pub struct Points<'a> {
 
 impl<'a> Points<'a> {
     /// All points get this `time`, but those of counters, which have their own.
-    pub fn new(options: &'a LagOptions, partition: u32, time: WallTime) -> Self {
+    pub fn new(options: &'a LagOptions, partition: u32, time: WallTime, sampler: Option<&'a mut Sampler>) -> Self {
         // What is polled is older than what brokers write down, and says so.
         let mark = options.lag.polls().then_some(("streamgauge.lag.from", "admin"));
-        let mut freezer = Freezer::new(&options.application, partition).marked(mark);
+        let mut freezer = Freezer::new(&options.application, partition).marked(mark).told(sampler);
         let named = Metric::ALL.map(|metric| freezer.metric(metric.definition(&options.pipeline), metric.shape()));
         Self {
             freezer,
@@ -60,6 +61,7 @@ impl<'a> Points<'a> {
                 continue;
             }
             self.gauge(*metric, *value);
+            self.told(*metric, labels, *value);
             if value.is_some() {
                 shown.alive |= bit;
             } else {
@@ -80,7 +82,10 @@ impl<'a> Points<'a> {
             };
             let Some(name) = name else { continue };
             self.label(metric, labels.iter().copied().chain([name]));
-            self.gauge(metric, state.map(|state| i64::from(state == each)));
+            let value = state.map(|state| i64::from(state == each));
+            self.gauge(metric, value);
+            let labels: Vec<&str> = labels.iter().copied().chain([name]).collect();
+            self.told(metric, &labels, value);
         }
         if state.is_none() {
             *states = States::default();
@@ -126,12 +131,20 @@ impl<'a> Points<'a> {
         }
     }
 
+    /// Tells rules of a point, where they look at such.
+    fn told(&mut self, metric: Metric, labels: &[&str], value: Option<i64>) {
+        let time = self.time.as_event();
+        let Some(sampler) = self.freezer.sampler().filter(|sampler| sampler.reads(metric.name())) else {
+            return;
+        };
+        let names: Vec<String> = metric.labels().iter().map(|label| (*label).to_owned()).collect();
+        let key = SeriesKey::of(labels.iter().copied()).0;
+        sampler.take(metric.name(), &names, &key, time, partial(metric, value).as_ref());
+    }
+
     /// A point of the series at hand.
     fn gauge(&mut self, metric: Metric, value: Option<i64>) {
-        let value = value.map(|value| match metric {
-            Metric::Seconds => Partial::Sum(value.into()),
-            _ => Partial::Count(u64::try_from(value).unwrap_or(0)),
-        });
+        let value = partial(metric, value);
         let point = Point {
             start: self.time.as_event(),
             time: self.time.as_event(),
@@ -140,6 +153,13 @@ impl<'a> Points<'a> {
         self.freezer
             .point(self.named[metric as usize], &self.attributes, &point);
     }
+}
+
+fn partial(metric: Metric, value: Option<i64>) -> Option<Partial> {
+    value.map(|value| match metric {
+        Metric::Seconds => Partial::Sum(value.into()),
+        _ => Partial::Count(u64::try_from(value).unwrap_or(0)),
+    })
 }
 
 pub fn consumed_key(group: &str, topic: &str) -> Vec<u8> {

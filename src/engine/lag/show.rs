@@ -50,7 +50,8 @@ impl LagTask {
     pub(super) fn show(&mut self, logs: &Logs, is_fresh: bool) {
         let time = self.point_time(logs.at());
         let options = Arc::clone(&self.options);
-        let mut points = Points::new(&options, self.partition, time);
+        let mut sampler = self.sampler.take();
+        let mut points = Points::new(&options, self.partition, time, sampler.as_mut());
         if is_fresh {
             self.show_rows(logs, time, &mut points);
             self.show_groups(time, &mut points);
@@ -58,6 +59,7 @@ impl LagTask {
         self.show_consumed(logs, time, &mut points);
         self.show_own(logs.at(), time, &mut points.freezer);
         self.outbox = points.freezer.finish();
+        self.sampler = sampler;
         self.last_point = time;
     }
 
@@ -222,7 +224,8 @@ impl LagTask {
         }
         let time = self.point_time(self.now);
         let options = Arc::clone(&self.options);
-        let mut points = Points::new(&options, self.partition, time);
+        let mut sampler = self.sampler.take();
+        let mut points = Points::new(&options, self.partition, time, sampler.as_mut());
         for (what, mut gone) in std::mem::take(&mut self.table.ended) {
             points.end(&what, &mut gone);
             let key = match &what {
@@ -233,6 +236,7 @@ impl LagTask {
             changelog.push((key, None));
         }
         let ends = points.freezer.finish();
+        self.sampler = sampler;
         if !ends.is_empty() {
             self.last_point = time;
         }

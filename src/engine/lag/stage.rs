@@ -21,11 +21,12 @@ use super::logs::{Logs, Partitions, Survey, Surveyed, Tail, TailSpan};
 use super::polled::OwnRecord;
 use super::record;
 use super::table::{Kept, Round, Table};
+use crate::engine::alert::Sampler;
 use crate::engine::gauge::{Counter, STEP};
 use crate::engine::plan::{self, Kind};
 use crate::engine::tap::ledger::{Ledger, Outcome};
 use crate::engine::tap::open_ledger;
-use crate::engine::task::{DeadLetter, Halt, Input, Open, OpenTask, Output, Record, Task, TaskView};
+use crate::engine::task::{DeadLetter, Halt, Input, Open, OpenTask, Output, Record, Shuffled, Task, TaskView};
 use crate::engine::time::{Span, WallTime};
 
 /// The broker's topic of offsets and groups.
@@ -49,6 +50,10 @@ pub struct LagOptions {
     pub lag: plan::Lag,
     /// Topics that are tapped: the offset index tells of them.
     pub tapped: BTreeSet<String>,
+    /// Rules that may look at its series.
+    pub alerts: Vec<plan::Alert>,
+    /// Partitions of the alert stage.
+    pub partitions: u32,
 }
 
 /// Opens lag tasks, and knows the logs that all of them compare with.
@@ -99,6 +104,8 @@ pub struct LagTask {
     weight: usize,
     /// Frozen points that wait for the seal.
     pub(super) outbox: Vec<Vec<u8>>,
+    /// Where there are rules.
+    pub(super) sampler: Option<Sampler>,
     /// The offset of the last seal.
     sealed: Option<i64>,
 }
@@ -158,6 +165,7 @@ impl OpenTask for LagStage {
             dead: Vec::new(),
             weight: 0,
             outbox: Vec::new(),
+            sampler: Sampler::new(&self.options.alerts, self.options.partitions),
             sealed: None,
         }))
     }
@@ -331,6 +339,12 @@ impl LagTask {
         Outcome::Malformed
     }
 
+    fn readings(&mut self) -> Vec<Shuffled> {
+        let (partition, now) = (self.partition, self.now);
+        let sampler = self.sampler.as_mut();
+        sampler.map_or(Vec::new(), |sampler| sampler.seal("lag", partition, now))
+    }
+
     pub(super) fn overflowed(&self) -> u64 {
         self.overflowed_before
             .saturating_add(self.table.overflowed)
@@ -474,6 +488,7 @@ impl Task for LagTask {
             metadata: self.ledger.encode(),
             changelog,
             outbox,
+            shuffled: self.readings(),
             dead: std::mem::take(&mut self.dead),
             ..Output::default()
         })

@@ -1,6 +1,6 @@
 //! The keys of a pipeline, of its defaults and of its sources.
 
-use super::{Key, LAG, Later, METRIC, Needed, Object, POINTER, Shape, TRACE};
+use super::{ALERT, Key, LAG, METRIC, Needed, Object, POINTER, RECEIVER, Shape, TRACE};
 use crate::engine::time::Span;
 use crate::pipeline::leaf::Leaf;
 
@@ -95,12 +95,33 @@ pub static PIPELINE: Object = Object {
             about: "Lag and status of consumer groups. `{}` is all groups. A pipeline may have nothing else.",
             example: "{ groups: \"*\", every: 10s }",
         },
+        Key {
+            name: "alerts",
+            shape: Shape::Map {
+                key: Leaf::MetricName,
+                value: &Shape::Object(&ALERT),
+                least: 0,
+                most: 1_000,
+            },
+            needed: Needed::Otherwise("no alerts"),
+            about: "Rules over series, by names that are unique among all pipelines of a process.",
+            example: "{ HighConsumerLag: { metric: kafka_consumer_lag, above: 1000, for: 2m } }",
+        },
+        Key {
+            name: "receivers",
+            shape: Shape::Map {
+                key: Leaf::SourceName,
+                value: &Shape::Object(&RECEIVER),
+                least: 0,
+                most: 100,
+            },
+            needed: Needed::Otherwise("nobody"),
+            about: "Who can be told of alerts, by names that are unique among all pipelines of a process.",
+            example: "{ bus: { topic: notifications.alerts } }",
+        },
     ],
     rules: &[],
-    later: &[Later {
-        key: "alerts",
-        would: "sends notifications",
-    }],
+    later: &[],
 };
 
 pub static DEFAULTS: Object = Object {

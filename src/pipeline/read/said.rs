@@ -1,6 +1,6 @@
 //! What one document says: its sources, metrics and traces, with defaults filled in.
 
-use super::Trace;
+use super::{Alert, Receiver, Trace};
 use crate::engine::plan::{self, Start, TimeFormat};
 use crate::engine::time::Span;
 use crate::pipeline::fault::Place;
@@ -29,6 +29,11 @@ pub struct Document {
     pub asks_lag: bool,
     /// Without the pipeline's number.
     pub lag: Option<Said<plan::Lag>>,
+    /// Every name under `alerts` and `receivers`, also of those that could not be read.
+    pub alert_names: Vec<Said<String>>,
+    pub alerts: Vec<Alert>,
+    pub receiver_names: Vec<Said<String>>,
+    pub receivers: Vec<Receiver>,
 }
 
 #[derive(Debug)]

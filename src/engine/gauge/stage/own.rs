@@ -23,6 +23,8 @@ const BUILT_IN_WATERMARK_LAG: &str = "streamgauge_watermark_lag_seconds";
 /// Of the lag stage.
 pub const BUILT_IN_UNKNOWN: &str = "streamgauge_lag_unknown_records_total";
 pub const BUILT_IN_STALLED: &str = "streamgauge_lag_stalled_seconds";
+/// Of the alert stage.
+pub const BUILT_IN_ALERTS: &str = "streamgauge_alerts";
 /// The ledger's outcomes, sampled by the taps.
 pub const BUILT_IN_RECORDS: &str = "streamgauge_records_total";
 
@@ -173,6 +175,12 @@ pub fn built_in(name: &str) -> Option<(Definition, Shape)> {
             "s",
             Shape::Gauge,
             &["partition"],
+        ),
+        BUILT_IN_ALERTS => (
+            "Alerts of a rule, by whether they fire or are pending",
+            "{alert}",
+            Shape::Gauge,
+            &["alert", "severity", "state"],
         ),
         BUILT_IN_WATERMARK_LAG => (
             "Wall time minus the watermark of an input partition",

@@ -49,6 +49,8 @@ fn stage(lag: &Lag) -> LagStage {
         pipeline: "lag".to_owned(),
         lag: lag.clone(),
         tapped: BTreeSet::from(["tapped".to_owned()]),
+        alerts: vec![],
+        partitions: 1,
     })
 }
 

@@ -91,6 +91,7 @@ fn joined() -> Plan {
     };
     let base = plan();
     Plan {
+        alerts: Vec::new(),
         receivers: Vec::new(),
         pipelines: vec!["support".into()],
         lag: None,
