@@ -437,7 +437,7 @@ impl Run {
         let control = Arc::<Control>::default();
         let config = OutboxConfig {
             application: "app".into(),
-            signal,
+            carries: signal.into(),
             outbox_topic: OUTBOX.into(),
             dead_letter_topic: DEAD.into(),
             dead_letter_partitions: 1,

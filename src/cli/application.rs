@@ -15,6 +15,7 @@ use crate::engine::plan::Plan;
 use crate::engine::tap::TapStage;
 use crate::engine::task::{OpenTask, Stage};
 use crate::engine::time::Span;
+use crate::export::parts::Carried;
 use crate::export::settings::Signal;
 use crate::kafka::{PollerOptions, Watched};
 use crate::runtime::log::{ClientOptions, Connect};
@@ -236,7 +237,10 @@ impl Application {
         let mut worker = self.options(Stage::Alert, 0);
         worker.topics.changelog = Some(named(&self.id, ALERT_CHANGELOG));
         worker.topics.outbox = Some((self.outbox(), self.shuffle_partitions));
-        worker.topics.notifications = Some((named(&self.id, NOTIFICATIONS), self.shuffle_partitions));
+        worker.topics.notifications = self
+            .plan
+            .notifies()
+            .then(|| (self.outbox_of(Carried::Notifications), self.shuffle_partitions));
         Some(WorkerSetup {
             client: self.client(Stage::Alert, 0),
             options: WorkerOptions {
@@ -338,6 +342,7 @@ impl Application {
             self.plan.traces(),
             self.plan.lag.is_some(),
             !self.plan.alerts.is_empty(),
+            self.plan.notifies(),
         ];
         let clients = self.tap_workers + 2 + of_plan.into_iter().map(u32::from).sum::<u32>();
         ClientOptions {
@@ -351,19 +356,22 @@ impl Application {
         }
     }
 
-    /// The client of the loop that exports this signal.
-    pub fn export_client(&self, signal: Signal) -> ClientOptions {
-        match signal {
-            Signal::Metrics => self.client(Stage::Export, 0),
-            Signal::Traces => self.client_of(traces_group(&self.id), Signal::Traces.worker(), 0),
+    /// The client of the loop that exports this.
+    pub fn export_client(&self, carries: impl Into<Carried>) -> ClientOptions {
+        let carries = carries.into();
+        match carries {
+            Carried::Otlp(Signal::Metrics) => self.client(Stage::Export, 0),
+            Carried::Otlp(Signal::Traces) => self.client_of(traces_group(&self.id), carries.worker(), 0),
+            Carried::Notifications => self.client_of(notifications_group(&self.id), carries.worker(), 0),
         }
     }
 
-    /// The outbox of this signal.
-    pub fn outbox_of(&self, signal: Signal) -> String {
-        match signal {
-            Signal::Metrics => self.outbox(),
-            Signal::Traces => self.traces_outbox(),
+    /// The outbox of this.
+    pub fn outbox_of(&self, carries: impl Into<Carried>) -> String {
+        match carries.into() {
+            Carried::Otlp(Signal::Metrics) => self.outbox(),
+            Carried::Otlp(Signal::Traces) => self.traces_outbox(),
+            Carried::Notifications => named(&self.id, NOTIFICATIONS),
         }
     }
 
@@ -390,6 +398,12 @@ impl Application {
             watched.push(Watched {
                 group: traces_group(&self.id),
                 topics: vec![self.traces_outbox()],
+            });
+        }
+        if stages.contains(&Stage::Export) && self.plan.notifies() {
+            watched.push(Watched {
+                group: notifications_group(&self.id),
+                topics: vec![self.outbox_of(Carried::Notifications)],
             });
         }
         watched
@@ -497,6 +511,11 @@ pub fn traces_group(application_id: &str) -> String {
     named(application_id, TRACES_OUTBOX)
 }
 
+/// The consumer group of the loop that tells receivers.
+pub fn notifications_group(application_id: &str) -> String {
+    named(application_id, NOTIFICATIONS)
+}
+
 /// Every topic that the application keeps for itself, with these pipelines.
 pub fn internal_topics(
     application_id: &str,
@@ -560,6 +579,8 @@ pub fn internal_topics(
         topics.push(topic(ALERT_REPARTITION, shuffle_partitions, false, None, holds));
         let holds = "what rules know, what is pending and fires, what was told";
         topics.push(topic(ALERT_CHANGELOG, shuffle_partitions, true, None, holds));
+    }
+    if plan.notifies() {
         let holds = "what people are to be told";
         topics.push(topic(NOTIFICATIONS, shuffle_partitions, false, Some(7 * 24), holds));
     }

@@ -13,7 +13,7 @@ use super::application::{
     GAUGE_CHANGELOG, GAUGE_REPARTITION, INDEX, LAG_POLLED, NOTIFICATIONS, OUTBOX, TRACES_OUTBOX, lag_changelog, named,
 };
 use crate::engine::lag::OFFSETS_TOPIC;
-use crate::engine::plan::Plan;
+use crate::engine::plan::{Plan, Via};
 use crate::engine::task::Stage;
 use crate::kafka::{self, ConnectError, Connection, Missing, Operation, TopicInfo, TopicNeed};
 
@@ -105,8 +105,19 @@ fn needs(application_id: &str, plan: &Plan, stages: &[Stage]) -> Vec<TopicNeed> 
         needs.extend([
             own(ALERT_REPARTITION, samples),
             own(ALERT_CHANGELOG, &[(Alert, &[Read, Write])]),
-            own(NOTIFICATIONS, &[(Alert, &[Write]), (Export, &[Read])]),
         ]);
+    }
+    if plan.notifies() {
+        needs.push(own(NOTIFICATIONS, &[(Alert, &[Write]), (Export, &[Read])]));
+        if stages.contains(&Export) {
+            needs.extend(plan.receivers.iter().filter_map(|receiver| match &receiver.via {
+                Via::Topic(topic) => Some(TopicNeed {
+                    topic: topic.clone(),
+                    operations: vec![Write],
+                }),
+                Via::Mail(_) | Via::Alertmanager(_) => None,
+            }));
+        }
     }
     if plan.indexes() {
         needs.push(own(INDEX, &[(Tap, &[Write]), (Lag, &[Read])]));
@@ -130,6 +141,9 @@ pub fn missing(
         .collect();
     if plan.traces() {
         groups.push(application::traces_group(application_id));
+    }
+    if plan.notifies() {
+        groups.push(application::notifications_group(application_id));
     }
     let topic = found
         .iter()

@@ -18,7 +18,9 @@ use crate::engine::lag::OFFSETS_TOPIC;
 use crate::engine::plan::LagFrom;
 use crate::engine::task::Stage;
 use crate::engine::time::Span;
+use crate::export::notify::Notifier;
 use crate::export::outbox::{self, Control, OutboxConfig};
+use crate::export::parts::Carried;
 use crate::export::sender::{SendRequest, Sender};
 use crate::export::settings::{Settings, Signal};
 use crate::export::stats::ExportStats;
@@ -159,7 +161,7 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
         "started"
     );
     for export in &exports {
-        tracing::info!("{} go to {}", export.signal.parts(), export.sender.target());
+        tracing::info!("{} go to {}", export.carries.parts(), export.sender.target());
     }
     let export_control = Arc::new(Control::default());
     let telemetry = telemetry(args, process)?;
@@ -187,8 +189,8 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
 
 /// An export loop that is to run here.
 struct Export {
-    signal: Signal,
-    sender: Sender,
+    carries: Carried,
+    sender: Arc<dyn SendRequest>,
     stats: Arc<ExportStats>,
 }
 
@@ -238,15 +240,15 @@ fn start_stages(
             .workers
             .push(workers::spawn(setup, Arc::clone(&connect), stats.clone(), running.clone()).map_err(usage)?);
     }
-    for Export { signal, sender, stats } in exports {
-        let log = connect.client(&application.export_client(signal)).map_err(usage)?;
+    for Export { carries, sender, stats } in exports {
+        let log = connect.client(&application.export_client(carries)).map_err(usage)?;
         let config = OutboxConfig {
-            outbox_topic: application.outbox_of(signal),
-            signal,
+            outbox_topic: application.outbox_of(carries),
+            carries,
             dead_letter_topic: application.dead_letters(),
             dead_letter_partitions: DEAD_LETTER_PARTITIONS,
             application: application.id.clone(),
-            sender: Arc::new(sender),
+            sender,
             stats,
         };
         threads.exports.push(outbox::spawn(config, log, Arc::clone(control)));
@@ -285,7 +287,7 @@ fn watch_for_orphans(
 fn loops(exports: &[Export]) -> Vec<(&'static str, Arc<ExportStats>)> {
     exports
         .iter()
-        .map(|export| (export.signal.worker(), Arc::clone(&export.stats)))
+        .map(|export| (export.carries.worker(), Arc::clone(&export.stats)))
         .collect()
 }
 
@@ -307,8 +309,15 @@ fn exports(args: &RunArgs, application: &Application) -> Result<Vec<Export>, Exi
     let mut exports = Vec::new();
     for signal in signals {
         exports.push(Export {
-            signal,
-            sender: sender(args, signal)?,
+            carries: signal.into(),
+            sender: Arc::new(sender(args, signal)?),
+            stats: Arc::default(),
+        });
+    }
+    if application.plan.notifies() {
+        exports.push(Export {
+            carries: Carried::Notifications,
+            sender: Arc::new(Notifier::new(&application.plan.receivers).map_err(usage)?),
             stats: Arc::default(),
         });
     }

@@ -173,6 +173,8 @@ pub struct Shuffled {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     pub receiver: String,
+    /// The receiver's number: those of different numbers have partitions of their own, as far as there are enough.
+    pub lane: u32,
     /// An encoded [`super::alert::notification::Notification`].
     pub notification: Vec<u8>,
 }

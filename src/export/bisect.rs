@@ -83,6 +83,8 @@ pub struct Quarantined {
 pub struct Outcome {
     pub tally: Tally,
     pub quarantined: Vec<Quarantined>,
+    /// Records, by topic, that are written with the commit.
+    pub records: Vec<(String, Vec<u8>)>,
 }
 
 // === impl Bisect ===
@@ -290,9 +292,17 @@ impl Outcome {
             reason,
         }];
         Outcome {
-            tally: Tally::default(),
             quarantined,
+            ..Outcome::default()
         }
+    }
+
+    /// One that is refused as a whole.
+    pub fn of_refused(request: Bytes, reason: String) -> Outcome {
+        let mut outcome = Outcome::of_unreadable(request, reason);
+        outcome.tally.quarantined = 1;
+        outcome.quarantined.iter_mut().for_each(|piece| piece.points = 1);
+        outcome
     }
 }
 

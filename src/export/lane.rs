@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::bisect::{Bisect, Outcome, Tally};
 use super::outage::Outage;
-use super::parts;
+use super::parts::Carried;
 use super::sender::SendRequest;
 use super::settings::Signal;
 use super::stats::ExportStats;
@@ -50,7 +50,7 @@ pub(super) struct Done {
 pub(super) struct Lane {
     pub id: u64,
     pub partition: u32,
-    pub signal: Signal,
+    pub carries: Carried,
     pub sender: Arc<dyn SendRequest>,
     pub stats: Arc<ExportStats>,
     pub outage: Arc<Outage>,
@@ -79,12 +79,15 @@ impl Lane {
 
     /// Sends one request until every point of it has its end.
     async fn deliver(&self, request: Bytes) -> Outcome {
-        let outline = parts::outline(self.signal, &request);
+        let outline = self.carries.outline(&request);
         let outcome = match self.send(&request).await {
-            Verdict::Accepted => whole(Tally {
-                accepted: outline.points,
-                ..Tally::default()
-            }),
+            Verdict::Accepted => Outcome {
+                records: self.sender.records(&request),
+                ..whole(Tally {
+                    accepted: outline.points,
+                    ..Tally::default()
+                })
+            },
             Verdict::PartialSuccess { rejected, message } => {
                 tracing::warn!(
                     partition = self.partition,
@@ -98,7 +101,10 @@ impl Lane {
                     ..Tally::default()
                 })
             }
-            refusal => self.bisect(&request, refusal).await,
+            refusal => match self.carries {
+                Carried::Otlp(signal) => self.bisect(signal, &request, refusal).await,
+                Carried::Notifications => Outcome::of_refused(request.clone(), shorten(refusal.message())),
+            },
         };
         for piece in &outcome.quarantined {
             tracing::warn!(
@@ -112,12 +118,12 @@ impl Lane {
         outcome
     }
 
-    async fn bisect(&self, request: &Bytes, refusal: Verdict) -> Outcome {
+    async fn bisect(&self, signal: Signal, request: &Bytes, refusal: Verdict) -> Outcome {
         let message = refusal.message().to_owned();
-        let mut bisect = match Bisect::new(self.signal, request, refusal, wall_time()) {
+        let mut bisect = match Bisect::new(signal, request, refusal, wall_time()) {
             Ok(bisect) => bisect,
             Err(error) => {
-                let reason = shorten(&format!("no request of {} ({error}): {message}", self.signal.parts()));
+                let reason = shorten(&format!("no request of {} ({error}): {message}", signal.parts()));
                 return Outcome::of_unreadable(request.clone(), reason);
             }
         };
@@ -133,13 +139,13 @@ impl Lane {
         let mut pauses = backoff();
         loop {
             let verdict = self.sender.send(request.clone()).await;
-            let target = self.sender.target();
+            let target = self.sender.target_of(request);
             self.stats.answered(self.partition, &verdict, &target, wall_time());
             let Verdict::Retry { after, message } = &verdict else {
-                self.outage.over(&target);
+                self.outage.over(self.carries, &target);
                 return verdict;
             };
-            self.outage.failed(&target, message);
+            self.outage.failed(self.carries, &target, message);
             let own = pauses.next().unwrap_or(LONGEST_PAUSE);
             tokio::time::sleep(after.map_or(own, |after| after.max(FIRST_PAUSE))).await;
         }
@@ -149,7 +155,7 @@ impl Lane {
 fn whole(tally: Tally) -> Outcome {
     Outcome {
         tally,
-        quarantined: Vec::new(),
+        ..Outcome::default()
     }
 }
 

@@ -13,6 +13,7 @@ pub mod headers;
 mod http;
 pub use http::install_crypto;
 mod lane;
+pub mod notify;
 mod outage;
 pub mod outbox;
 pub mod parts;

@@ -6,6 +6,8 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use super::parts::Carried;
+
 /// The shortest time between two lines about failures.
 pub(super) const SAY_EVERY: Duration = Duration::from_secs(30);
 
@@ -33,21 +35,23 @@ enum Line {
 // === impl Outage ===
 
 impl Outage {
-    pub fn failed(&self, target: &str, message: &str) {
+    pub fn failed(&self, carries: Carried, target: &str, message: &str) {
         if let Some(Line::Failing { failures }) = self.state(|state| state.failed(Instant::now())) {
             tracing::warn!(
                 failures,
-                "the collector at {target} takes nothing: {message}; it is asked again until it does, and nothing is lost"
+                "{} {target} takes nothing: {message}; it is asked again until it does, and nothing is lost",
+                carries.taker()
             );
         }
     }
 
-    pub fn over(&self, target: &str) {
+    pub fn over(&self, carries: Carried, target: &str) {
         if let Some(Line::Recovered { failures, after }) = self.state(|state| state.over(Instant::now())) {
             tracing::info!(
                 failures,
                 seconds = after.as_secs(),
-                "the collector at {target} answers again"
+                "{} {target} answers again",
+                carries.taker()
             );
         }
     }

@@ -26,11 +26,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::lane::{Done, Lane};
 use super::outage::Outage;
+use super::parts::Carried;
 use super::producer::Producer;
 use super::sender::SendRequest;
-use super::settings::Signal;
 use super::stats::ExportStats;
 use super::track::Track;
+use crate::engine::task::PartitionCounts;
 use crate::runtime::log::{Change, Log, LogError, Notice, TopicPartition};
 
 /// The shortest time between two transactions.
@@ -51,7 +52,7 @@ const LAST_COMMIT_WAIT: Duration = Duration::from_secs(5);
 pub struct OutboxConfig {
     /// For messages.
     pub application: String,
-    pub signal: Signal,
+    pub carries: Carried,
     pub outbox_topic: String,
     pub dead_letter_topic: String,
     /// Dead letters of outbox partition p go to partition p modulo this.
@@ -88,6 +89,8 @@ pub(super) struct Outbox {
     next_lane: u64,
     pub(super) producer: Producer,
     pub(super) last_commit: Instant,
+    /// Partitions of topics that get records, and when that was asked.
+    pub(super) counts: (PartitionCounts, Option<Instant>),
     last_sample: Option<Instant>,
 }
 
@@ -95,7 +98,7 @@ pub(super) struct Outbox {
 /// itself: another process took its name, or the log refuses what can never succeed.
 pub fn spawn(config: OutboxConfig, log: Box<dyn Log + Send>, control: Arc<Control>) -> JoinHandle<Result<(), String>> {
     std::thread::Builder::new()
-        .name(config.signal.worker().into())
+        .name(config.carries.worker().into())
         .spawn(move || Outbox::new(config, log, control)?.run())
         .expect("the system can start a thread")
 }
@@ -147,17 +150,18 @@ impl Outbox {
             next_lane: 0,
             producer: Producer::Starting,
             last_commit: Instant::now(),
+            counts: (PartitionCounts::new(), None),
             last_sample: None,
         })
     }
 
     fn run(mut self) -> Result<(), String> {
-        let signal = self.config.signal.worker();
+        let worker = self.config.carries.worker();
         let result = self.turns();
         self.tracks.clear();
         self.log.close();
         self.runtime.shutdown_background();
-        result.map_err(|error| format!("{signal} of {}: {error}", self.config.application))
+        result.map_err(|error| format!("{worker} of {}: {error}", self.config.application))
     }
 
     fn turns(&mut self) -> Result<(), String> {
@@ -377,10 +381,14 @@ impl Outbox {
         let lane = Lane {
             id: self.next_lane,
             partition,
-            signal: self.config.signal,
+            carries: self.config.carries,
             sender: Arc::clone(&self.config.sender),
             stats: Arc::clone(&self.config.stats),
-            outage: Arc::clone(&self.outage),
+            // Receivers are away one by one, the collector for all.
+            outage: match self.config.carries {
+                Carried::Otlp(_) => Arc::clone(&self.outage),
+                Carried::Notifications => Arc::default(),
+            },
         };
         Track::start(self.runtime.handle(), lane, self.report.clone(), offset, paused)
     }

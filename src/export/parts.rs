@@ -6,8 +6,63 @@
 use bytes::Bytes;
 
 use super::points::{Outline, Points};
+use prost::Message;
+
 use super::settings::Signal;
 use super::spans::{self, Spans};
+use crate::engine::alert::notification::Notification;
+use crate::engine::time::WallTime;
+
+/// What an outbox carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carried {
+    Otlp(Signal),
+    Notifications,
+}
+
+impl From<Signal> for Carried {
+    fn from(signal: Signal) -> Self {
+        Self::Otlp(signal)
+    }
+}
+
+impl Carried {
+    /// What a request is made of, for people.
+    pub fn parts(self) -> &'static str {
+        match self {
+            Self::Otlp(signal) => signal.parts(),
+            Self::Notifications => "notifications",
+        }
+    }
+
+    /// What the loop is called.
+    pub fn worker(self) -> &'static str {
+        match self {
+            Self::Otlp(signal) => signal.worker(),
+            Self::Notifications => "notify",
+        }
+    }
+
+    /// Who takes it, for people.
+    pub(super) fn taker(self) -> &'static str {
+        match self {
+            Self::Otlp(_) => "the collector at",
+            Self::Notifications => "the receiver",
+        }
+    }
+
+    /// What is worth knowing of every request, found without decoding it all.
+    pub fn outline(self, request: &[u8]) -> Outline {
+        match self {
+            Self::Otlp(signal) => outline(signal, request),
+            Self::Notifications => Outline {
+                points: 1,
+                newest: Notification::decode(request)
+                    .map_or(0, |read| WallTime(read.decided_at).as_event().unix_nanos()),
+            },
+        }
+    }
+}
 
 /// A decoded request.
 pub enum Parts {

@@ -8,7 +8,7 @@
 //! - after a fatal error lanes are stopped at once, and start again when the new producer stands and the committed offsets
 //!   are read.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::outbox::{COMMIT_EVERY, Outbox};
 use super::verdict::shorten;
@@ -16,6 +16,9 @@ use crate::runtime::log::{CommitOffset, LogError, Send};
 
 /// The most of a quarantined piece that goes into a dead letter, in bytes.
 const DEAD_LETTER_BYTES: usize = 64 * 1024;
+
+/// Between two questions for topics that are not there.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
 
 /// See the module's rule.
 pub(super) enum Producer {
@@ -38,6 +41,7 @@ pub(super) struct Sealed {
     lane: u64,
     offset: i64,
     dead_letters: usize,
+    records: usize,
 }
 
 // === impl Producer ===
@@ -84,6 +88,7 @@ impl Outbox {
         for track in self.tracks.values_mut() {
             track.close();
             track.dead.clear();
+            track.beside.clear();
             track.settled = track.committed;
         }
         self.producer = Producer::Renewing;
@@ -149,15 +154,40 @@ impl Outbox {
         if !any {
             self.last_commit = Instant::now();
         }
-        let of_tracks = self.tracks.iter().filter(|(_, track)| track.has_uncommitted());
+        self.count_partitions()?;
+        let counts = &self.counts.0;
+        let of_tracks = self.tracks.iter().filter(|(_, track)| {
+            // One whose topic is not there waits, and no other.
+            track.has_uncommitted() && track.beside.iter().all(|(_, topic, _)| counts.contains_key(topic))
+        });
         Ok(of_tracks
             .map(|(partition, track)| Sealed {
                 partition: *partition,
                 lane: track.lane,
                 offset: track.settled,
                 dead_letters: track.dead.len(),
+                records: track.beside.len(),
             })
             .collect())
+    }
+
+    /// Asks for the partitions of topics that records are to be written to.
+    fn count_partitions(&mut self) -> Result<(), LogError> {
+        let wanted = self.tracks.values().flat_map(|track| &track.beside);
+        let mut topics: Vec<String> = wanted.map(|(_, topic, _)| topic.clone()).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        let (counts, asked) = &mut self.counts;
+        let is_known = topics.iter().all(|topic| counts.contains_key(topic));
+        if topics.is_empty() || is_known || asked.is_some_and(|at| at.elapsed() < COUNT_EVERY) {
+            return Ok(());
+        }
+        *asked = Some(Instant::now());
+        *counts = self.log.partition_counts(&topics)?;
+        for topic in topics.iter().filter(|topic| !counts.contains_key(*topic)) {
+            tracing::warn!("the topic {topic} that alerts are to be written to does not exist; they wait for it");
+        }
+        Ok(())
     }
 
     fn write(&mut self, sealed: &[Sealed]) -> Result<(), LogError> {
@@ -165,6 +195,16 @@ impl Outbox {
             let Some(track) = self.tracks.get(&part.partition) else {
                 continue;
             };
+            for (offset, topic, value) in &track.beside {
+                let count = self.counts.0.get(topic).copied().unwrap_or(1);
+                self.log.send(Send {
+                    topic,
+                    partition: u32::try_from(offset.rem_euclid(i64::from(count.max(1)))).unwrap_or(0),
+                    key: None,
+                    value: Some(value),
+                    headers: &[],
+                })?;
+            }
             let partition = part.partition.to_string();
             for (offset, piece) in &track.dead {
                 let headers = [
@@ -232,6 +272,7 @@ impl Outbox {
         {
             track.committed = part.offset;
             track.dead.drain(..part.dead_letters);
+            track.beside.drain(..part.records);
         }
     }
 }

@@ -29,6 +29,16 @@ pub trait SendRequest: Send + Sync {
 
     /// For messages: where it sends to and which setting says so.
     fn target(&self) -> String;
+
+    /// The same for one request, where that makes a difference.
+    fn target_of(&self, _request: &Bytes) -> String {
+        self.target()
+    }
+
+    /// Records, by topic, that are to be written with the commit of this request, which was accepted.
+    fn records(&self, _request: &Bytes) -> Vec<(String, Vec<u8>)> {
+        Vec::new()
+    }
 }
 
 /// Sends to the collector of its settings. Needs a tokio runtime only to send.

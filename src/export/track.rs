@@ -39,6 +39,8 @@ pub(super) struct Track {
     pub committed: i64,
     /// Waits for the next commit: the offset of its record, and the piece.
     pub dead: Vec<(i64, Quarantined)>,
+    /// Waits for the next commit: records, by topic, with the offset of what they were made of.
+    pub beside: Vec<(i64, String, Vec<u8>)>,
     /// The log's end when it was last asked for.
     pub end: Option<i64>,
 }
@@ -60,6 +62,7 @@ impl Track {
             settled: offset,
             committed: offset,
             dead: Vec::new(),
+            beside: Vec::new(),
             end: None,
         }
     }
@@ -87,6 +90,9 @@ impl Track {
         self.records = self.records.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(done.bytes);
         self.settled = done.offset + 1;
+        let records = done.outcome.records.into_iter();
+        self.beside
+            .extend(records.map(|(topic, value)| (done.offset, topic, value)));
         self.dead
             .extend(done.outcome.quarantined.into_iter().map(|piece| (done.offset, piece)));
     }
@@ -110,7 +116,7 @@ impl Track {
     }
 
     pub fn has_uncommitted(&self) -> bool {
-        self.settled != self.committed || !self.dead.is_empty()
+        self.settled != self.committed || !self.dead.is_empty() || !self.beside.is_empty()
     }
 
     /// A lane ends only when it is told to; one that ended by itself has panicked.

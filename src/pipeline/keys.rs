@@ -230,7 +230,12 @@ mod tests {
             for key in object.keys {
                 let mut faults = Faults::default();
                 let text = format!("{}: {}", key.name, key.example);
-                let (_, nodes) = node::read("example", text.clone(), &mut Secrets::new(&|name| Some(name.to_owned())), &mut faults);
+                let (_, nodes) = node::read(
+                    "example",
+                    text.clone(),
+                    &mut Secrets::new(&|name| Some(name.to_owned())),
+                    &mut faults,
+                );
                 let value = nodes[0].get(key.name).expect("the key is there");
                 form::check(value, &key.shape, "an example", &mut faults);
                 assert!(faults.is_empty(), "{}: {text}: {faults:?}", object.name);

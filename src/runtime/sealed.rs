@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use super::log::{CommitOffset, Log, LogError, Send, TopicPartition};
 use super::worker::Topics;
 use crate::engine::codec::Pack;
-use crate::engine::series::partition_of;
 use crate::engine::task::{Output, Stage};
 use crate::engine::time::WallTime;
 
@@ -72,7 +71,7 @@ impl Sealed {
                 for notice in &output.notices {
                     log.send(Send {
                         topic,
-                        partition: partition_of("", notice.receiver.as_bytes(), *partitions),
+                        partition: notice.lane % (*partitions).max(1),
                         key: Some(notice.receiver.as_bytes()),
                         value: Some(&notice.notification),
                         headers: &[],

@@ -192,7 +192,7 @@ fn run_export(application: &Application, client: &ClientOptions, export: &Export
         .map_err(|error| Stop::Failed(error.to_string()))?;
     let config = OutboxConfig {
         application: application.id.clone(),
-        signal: export.signal,
+        carries: export.signal.into(),
         outbox_topic: application.outbox_of(export.signal),
         dead_letter_topic: application.dead_letters(),
         dead_letter_partitions: crate::cli::application::DEAD_LETTER_PARTITIONS,

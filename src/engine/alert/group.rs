@@ -157,6 +157,7 @@ impl Group {
             };
             Notice {
                 receiver: receiver.clone(),
+                lane: 0,
                 notification: notification.encode_to_vec(),
             }
         });

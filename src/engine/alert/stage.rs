@@ -420,7 +420,15 @@ impl Task for AlertTask {
     }
 
     fn seal(&mut self) -> Option<Output> {
-        let notices = self.tick();
+        let mut notices = self.tick();
+        for notice in &mut notices {
+            let number = self
+                .plan
+                .receivers
+                .iter()
+                .position(|receiver| receiver.name == notice.receiver);
+            notice.lane = number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+        }
         let application = self.options.application.clone();
         let mut freezer = Freezer::new(&application, self.partition);
         self.count(&mut freezer);

@@ -140,6 +140,15 @@ pub struct Login {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
+// === impl Plan ===
+
+impl super::Plan {
+    /// Whether anybody is told of anything.
+    pub fn notifies(&self) -> bool {
+        self.alerts.iter().any(|alert| !alert.to.is_empty())
+    }
+}
+
 // === impl Alert ===
 
 impl Alert {
