@@ -1,0 +1,210 @@
+//! Alerts reach people.
+//!
+//! Promise: each decision reaches each receiver, mail over STARTTLS with a login under one Message-ID, also when processes
+//! are killed; what a person has to mend is said, and the alert is kept until it is mended; who stalls holds nobody else.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use common::instance::{Application, Instance};
+use common::kafka::{Kafka, Write};
+use common::mail::{Accepted, Alertmanager, Mail, PASSWORD};
+use common::secured::Authority;
+use common::{eventually, folder, free_port, my_turn};
+use serde_json::Value as Json;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The group, and the topic that it is behind on.
+const GROUP: &str = "billing";
+const TOPIC: &str = "orders";
+
+const ALERTS: &str = "alerts.out";
+
+fn pipeline(mail: u16, alertmanager: u16, stalled: u16) -> String {
+    format!(
+        "pipeline: lag
+lag: {{ groups: {GROUP}, every: 1s }}
+alerts:
+  HighConsumerLag:
+    metric: kafka_consumer_lag
+    above: 5
+    severity: critical
+    group: [consumer_group]
+    summary: High consumer lag detected
+    description: 'Consumer {{{{ consumer_group }}}} on {{{{ topic }}}}[{{{{ partition }}}}] has lag of {{{{ value }}}} messages'
+    to: [bus, oncall, operators, stalled]
+receivers:
+  operators:
+    mail:
+      server: localhost:{mail}
+      from: 'Wächter <streamgauge@example.com>'
+      to: [ops@example.com, nobody@example.com, crm@example.com]
+      username: streamgauge
+      password: ${{env:SMTP_PASSWORD}}
+      authority: ${{file:ca.pem}}
+  oncall: {{ alertmanager: {{ url: 'http://127.0.0.1:{alertmanager}' }} }}
+  bus: {{ topic: {ALERTS} }}
+  stalled: {{ mail: {{ server: 'localhost:{stalled}', from: a@example.com, to: b@example.com }} }}
+"
+    )
+}
+
+/// Waits until the instance's log says this.
+fn says(instance: &mut Instance, what: &str) {
+    eventually(&format!("`{what}` is said"), LIMIT, || {
+        let output = instance.process().output();
+        match output.contains(what) {
+            true => Ok(()),
+            false => Err(instance.process().tail()),
+        }
+    });
+}
+
+fn envelopes(kafka: &Kafka) -> Vec<Json> {
+    let stored = kafka.read(ALERTS, true).into_iter();
+    stored
+        .map(|record| serde_json::from_slice(&record.value.expect("a value")).expect("JSON"))
+        .collect()
+}
+
+/// Waits for so many mails whose subject is this, one for each group of addresses; all of one id are the same.
+fn mails(mail: &Mail, subject: &str) -> Vec<Accepted> {
+    eventually(subject, LIMIT, || {
+        let accepted = mail.accepted().into_iter();
+        let found: Vec<Accepted> = accepted.filter(|mail| mail.header("Subject") == subject).collect();
+        let reached: BTreeSet<&str> = found.iter().flat_map(|mail| &mail.to).map(String::as_str).collect();
+        match reached == BTreeSet::from(["crm@example.com", "ops@example.com"]) {
+            true => Ok(found),
+            false => Err(format!("{reached:?} have it")),
+        }
+    })
+}
+
+#[test]
+fn decisions_reach_every_receiver_once_over_kills_wrong_passwords_and_wrong_certificates() {
+    let _turn = my_turn();
+    let folder = folder();
+    let authority = Authority::new();
+    std::fs::write(folder.path().join("ca.pem"), &authority.pem).expect("a file");
+    let mut mail = Mail::start(folder.path(), &authority);
+    let alertmanager = Alertmanager::start(folder.path());
+    // It takes connections and never says anything.
+    let stalled = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let stalled_port = stalled.local_addr().expect("an address").port();
+
+    let kafka = Kafka::start();
+    kafka.create_topic(TOPIC, 1, &[]);
+    kafka.create_topic(ALERTS, 3, &[]);
+    let writer = kafka.writer();
+    for _ in 0..10 {
+        writer.write(&Write {
+            topic: TOPIC.to_owned(),
+            value: Some(b"{}".to_vec()),
+            ..Write::default()
+        });
+    }
+    writer.flush();
+    let path = folder.path().join("lag.yaml");
+    std::fs::write(&path, pipeline(mail.port, alertmanager.port, stalled_port)).expect("a pipeline");
+    // No collector: alerts do not wait for metrics.
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    let mut application = Application::new(folder.path(), &path, &kafka.bootstrap(), &nowhere);
+    application.environment = vec![("SMTP_PASSWORD", "wrong".to_owned())];
+    let mut instance = application.start("one");
+
+    // It fires. The wrong password is said, the others have it, nothing is lost.
+    kafka.reset(GROUP, TOPIC, 0, 0);
+    eventually("Alertmanager shows it", LIMIT, || {
+        let alerts = alertmanager.alerts()?;
+        let labels = alerts.first().map(|alert| &alert["labels"]).ok_or("no alert")?;
+        assert_eq!(
+            (&labels["alertname"], &labels["severity"]),
+            (&"HighConsumerLag".into(), &"critical".into())
+        );
+        assert_eq!(
+            (&labels["consumer_group"], &labels["topic"]),
+            (&GROUP.into(), &TOPIC.into())
+        );
+        Ok(())
+    });
+    eventually("the envelope is there", LIMIT, || match envelopes(&kafka).len() {
+        1 => Ok(()),
+        other => Err(format!("{other} envelopes")),
+    });
+    says(&mut instance, "refuses the login");
+    says(&mut instance, "the receiver `stalled`");
+    let (_, health) = instance.get("/health").expect("an answer");
+    assert!(health.contains("notify"), "{health}");
+    assert!(
+        !instance.process().output().contains("wrong\""),
+        "a password is in no line"
+    );
+    assert_eq!(mail.accepted(), []);
+
+    // Mended; killed right after the server has accepted.
+    instance.kill();
+    instance.application.environment = vec![("SMTP_PASSWORD", PASSWORD.to_owned())];
+    instance.resume();
+    eventually("the first mail is accepted", LIMIT, || match mail.accepted().len() {
+        0 => Err("none".to_owned()),
+        _ => Ok(()),
+    });
+    instance.kill();
+    instance.resume();
+    let firing = mails(&mail, "[CRITICAL] HighConsumerLag");
+    says(&mut instance, "nobody@example.com");
+
+    // It is over, while the server has a certificate that nobody trusts.
+    mail.resume(&Authority::new());
+    kafka.reset(GROUP, TOPIC, 0, 10);
+    says(&mut instance, "is not trusted");
+    mail.resume(&authority);
+    instance.kill();
+    instance.resume();
+    let resolved = mails(&mail, "[RESOLVED] HighConsumerLag");
+    eventually("Alertmanager shows that it is over", LIMIT, || {
+        match alertmanager.alerts()?.as_slice() {
+            [] => Ok(()),
+            alerts => Err(format!("{alerts:?}")),
+        }
+    });
+    eventually("both envelopes are there", LIMIT, || match envelopes(&kafka).len() {
+        2 => Ok(()),
+        other => Err(format!("{other} envelopes")),
+    });
+
+    for told in [&firing, &resolved] {
+        let ids: BTreeSet<&str> = told.iter().map(|mail| mail.header("Message-ID")).collect();
+        let texts: BTreeSet<&str> = told.iter().map(|mail| &*mail.content).collect();
+        assert_eq!((ids.len(), texts.len()), (1, 1), "one decision is one mail: {told:?}");
+        // One for each address that takes it, and once more each where the kill fell behind the acceptance.
+        assert!(told.len() <= 4, "{} copies", told.len());
+    }
+    assert_ne!(firing[0].header("Message-ID"), resolved[0].header("Message-ID"));
+    let text = &firing[0].content;
+    for line in [
+        "Alert: HighConsumerLag",
+        "Severity: critical",
+        "Description: Consumer billing on orders[0] has lag of 10 messages",
+        "This is an automated alert from the Kafka monitoring system.",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    let envelopes = envelopes(&kafka);
+    let events: BTreeSet<&str> = envelopes
+        .iter()
+        .filter_map(|envelope| envelope["event_id"].as_str())
+        .collect();
+    let states: BTreeSet<&str> = envelopes
+        .iter()
+        .filter_map(|envelope| envelope["data"]["alert_data"]["status"].as_str())
+        .collect();
+    assert_eq!((events.len(), states), (2, BTreeSet::from(["firing", "resolved"])));
+    // The one that stalls is asked to the end: the process ends without it.
+    instance.kill();
+    drop(stalled);
+}
