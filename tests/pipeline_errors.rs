@@ -45,7 +45,7 @@ fn an_unknown_key_names_the_nearest_known_one() {
     let unlike = faults(&format!("pipeline: p\nwindmill: 3\n{SOURCES}{METRICS}"));
     only(
         unlike,
-        "2:1 unknown key `windmill` in a pipeline / a pipeline has `pipeline`, `defaults`, `sources`, `metrics`, `traces` and `lag`",
+        "2:1 unknown key `windmill` in a pipeline / a pipeline has `pipeline`, `defaults`, `sources`, `metrics`, `traces`, `lag`, `alerts` and `receivers`",
     );
 }
 
@@ -89,15 +89,118 @@ fn the_drawing_has_file_line_column_and_a_caret() {
     assert!(diagnostics.render(Look::Fancy { width: 80 }).contains('\u{1b}'));
 }
 
+/// The faults of an alert in an otherwise right pipeline; the alert's keys stand on line 7 from column 5 on.
+#[track_caller]
+fn faults_of_alert(alert: &str) -> Vec<String> {
+    faults(&format!(
+        "pipeline: p\n{SOURCES}metrics: {{ received_total: {{ count: raw, labels: {{ kind: /kind }} }} }}\nalerts:\n  Many:\n    \
+         {alert}\n"
+    ))
+}
+
 #[test]
-fn keys_of_later_versions_are_refused_as_such() {
-    let later = |key: &str, what: &str| {
-        format!("{key} is not supported by this version / it is reserved for what {what}; leave it out")
+fn an_alert_names_what_there_is_and_says_one_condition() {
+    only(
+        faults_of_alert("{ metric: received_totl, above: 1 }"),
+        "7:15 there is no metric `received_totl` / did you mean `received_total`?",
+    );
+    only(
+        faults_of_alert("{ metric: kafka_consumer_lag, above: 1 }"),
+        "7:15 there is no metric `kafka_consumer_lag` / it is one of `lag`'s, which no pipeline asks for: add `lag: {}`",
+    );
+    only(
+        faults_of_alert("{ metric: received_total, above: 1, where: { king: a } }"),
+        "7:50 the metric has no label `king` / did you mean `kind`?",
+    );
+    only(
+        faults_of_alert("{ metric: received_total, above: 1, to: [operator] }"),
+        "7:46 there is no receiver `operator` / name one of `receivers`",
+    );
+    only(
+        faults_of_alert("{ metric: streamgauge_series, above: 1, rate: 5m }"),
+        "7:51 `streamgauge_series` is no counter: it has no rate / compare its value, without `rate`",
+    );
+    only(
+        faults_of_alert("{ metric: received_total, above: 1, began_above: 1 }"),
+        "7:54 `began_above` needs `rate` / say over which span, as in `rate: 5m`",
+    );
+    only(
+        faults_of_alert("{ metric: received_total, above: 1, sum: all, group: [kind] }"),
+        "7:59 alerts of this rule have no label `kind` / add it to `sum`, or to `where`",
+    );
+    let two = faults_of_alert("{ metric: received_total, above: 1, below: 2 }");
+    assert!(two.len() == 1 && two[0].contains("`above`"), "{two:?}");
+    let three = faults_of_alert("{ metric: received_total, absent: 5m, rate: 5m }");
+    assert!(
+        three.len() == 1 && three[0].contains("what is absent does not grow"),
+        "{three:?}"
+    );
+}
+
+#[test]
+fn a_template_that_does_not_compile_is_refused_at_its_place() {
+    let description = |text: &str| {
+        faults_of_alert(&format!(
+            "{{ metric: received_total, above: 1, description: '{text}' }}"
+        ))
     };
     only(
-        faults(&format!("pipeline: p\n{SOURCES}{METRICS}alerts: {{}}\n")),
-        &later("6:1 `alerts`", "sends notifications"),
+        description("{{ king }} is many"),
+        "7:55 alerts of this rule have no `king` / did you mean `{{ kind }}`?",
     );
+    only(
+        description("{{ $labels.topic }}"),
+        "7:55 alerts of this rule have no `$labels.topic` / there is `kind`, `value`",
+    );
+    only(
+        description("now {{ value"),
+        "7:59 `{{` without its `}}` / write `{{ value }}` or `{{ NAME }}` with the name of a label",
+    );
+    let right = format!(
+        "pipeline: p\n{SOURCES}{METRICS}alerts: {{ Many: {{ metric: received_total, above: 1, description: '{{{{ $value }}}}' }} }}\n"
+    );
+    assert!(parse(&right).is_ok());
+}
+
+#[test]
+fn a_receiver_says_where_it_is_and_shows_no_secret() {
+    let receiver = |receiver: &str| {
+        faults(&format!(
+            "pipeline: p\n{SOURCES}{METRICS}receivers:\n  ops: {receiver}\n"
+        ))
+    };
+    let mail = |more: &str| {
+        receiver(&format!(
+            "{{ mail: {{ server: smtp, from: a@b.example, to: c@d.example{more} }} }}"
+        ))
+    };
+    only(
+        mail(", username: u, password: hush"),
+        "7:91 a secret does not stand in a file that is shown / write `${env:NAME}` or `${file:PATH}`",
+    );
+    only(
+        mail(", username: u"),
+        "7:78 `username` needs `password` / write `password: ${file:PATH}` or `${env:NAME}`",
+    );
+    only(
+        mail(", security: none"),
+        "7:26 mail without TLS goes to a server on loopback only, and without a login / leave `security` out, or give 127.0.0.1 \
+         and no `username`",
+    );
+    only(
+        mail(", authority: none"),
+        "7:79 there are no certificates in this / give PEM, as in `authority: ${file:ca.pem}`",
+    );
+    only(
+        receiver("{ mail: { server: smtp, from: nobody, to: c@d.example } }"),
+        "7:38 this is no address / write `ops@example.com`, or `\"The operators <ops@example.com>\"`",
+    );
+    only(
+        receiver("{ alertmanager: { url: 'http://u:p@host:9093' } }"),
+        "7:31 this is no URL of an Alertmanager / write `http://HOST:9093`; a login stands in `username` and `password`",
+    );
+    let nothing = receiver("{}");
+    assert!(nothing.len() == 1 && nothing[0].contains("`mail`"), "{nothing:?}");
 }
 
 #[test]
