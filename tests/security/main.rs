@@ -40,6 +40,10 @@ metrics:
 traces:
   orders: { of: order_seconds }
 lag: { from: offsets, every: 1s }
+alerts:
+  ManyOrders: { metric: orders_total, above: 1000000, to: [nobody] }
+receivers:
+  nobody: { alertmanager: { url: "http://127.0.0.1:1" } }
 "#;
 
 /// The part of [`PIPELINE`] that asks for lag.

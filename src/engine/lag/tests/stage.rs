@@ -17,6 +17,8 @@ use crate::engine::tap::ledger::{Ledger, Outcome};
 use crate::engine::task::{Input, Open, OpenTask, Output, Record, Stamp, Task};
 use crate::engine::time::WallTime;
 
+mod many;
+
 const PARTITION: u32 = 7;
 
 /// One task with the brokers that it asks, and what was committed of it.
