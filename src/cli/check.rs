@@ -8,6 +8,8 @@
 //! - without brokers partitions are not known and not guessed at;
 //! - values from `${env:..}` and `${file:..}` are called as the file calls them.
 
+mod alerts;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -163,6 +165,7 @@ pub fn report(checked: &Checked, request: &Request, counts: Option<&PartitionCou
         report.metrics(pipeline);
         report.traces(pipeline);
     }
+    report.alerts();
     report.notes();
     report.out
 }
@@ -235,6 +238,13 @@ impl Report<'_> {
         if self.plan().traces() {
             exports.push_str(&format!(" and of {application}-otlp-traces"));
         }
+        if self.plan().notifies() {
+            exports.push_str(&format!(", and of {application}-notifications"));
+        }
+        let alerts = format!(
+            "{} (one a partition of {application}-alert-repartition), group {application}-alert",
+            counted(shuffle as usize, "task")
+        );
         self.out.push_str("\nstages\n");
         let has_topics = self.plan().taps();
         if has_topics {
@@ -250,6 +260,9 @@ impl Report<'_> {
         }
         if has_topics {
             self.line(2, "gauge", &format!("{gauges}, group {application}-gauge"));
+        }
+        if !self.plan().alerts.is_empty() {
+            self.line(2, "alert", &alerts);
         }
         self.line(2, "export", &exports);
     }
