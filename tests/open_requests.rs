@@ -45,6 +45,8 @@ fn plan() -> Plan {
         sources: vec![],
     };
     Plan {
+        alerts: Vec::new(),
+        receivers: Vec::new(),
         pipelines: vec!["support".into()],
         metrics: vec![Metric {
             name: "responses_unanswered_total".into(),

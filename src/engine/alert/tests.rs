@@ -108,12 +108,12 @@ impl World {
         world
     }
 
-    fn now(&self) -> WallTime {
+    fn wall(&self) -> WallTime {
         WallTime((T0 + self.second) * SECOND)
     }
 
     fn time(&mut self) {
-        self.task.accept(Input::Time(self.now())).expect("taken");
+        self.task.accept(Input::Time(self.wall())).expect("taken");
     }
 
     /// A series has this value now; `None` ends it.
@@ -156,7 +156,7 @@ impl World {
         self.time();
         let end = Input::LogEnd {
             end: self.next,
-            sampled_at: self.now(),
+            sampled_at: self.wall(),
         };
         self.task.accept(end).expect("taken");
         self.seal();
