@@ -37,11 +37,11 @@ use crate::runtime::newest::Requests;
 use accept::Format;
 use family::Families;
 
-/// Nobody sees a difference before the next seal.
-const FRESH: Duration = Duration::from_secs(1);
+/// Who fetches does so every few seconds; ten thousand series take a tenth of a second of CPU.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// While it is made anew, who asks meanwhile gets what is there up to this age.
-const STALE: Duration = Duration::from_secs(4);
+const STALE: Duration = Duration::from_secs(5);
 
 /// Somewhat more than two seals take.
 const PATIENCE: Duration = Duration::from_secs(3);
