@@ -251,7 +251,8 @@ fn what_an_application_sends_and_handles_is_measured_traced_and_committed_after_
         sdk.flush()?;
         let points = collector.points();
         for (name, wanted) in &wanted {
-            let found = points.counts(name);
+            let numbers = points.last(name).into_iter();
+            let found: BTreeMap<_, _> = numbers.map(|(labels, value)| (labels, value.number() as i64)).collect();
             if found != *wanted {
                 return Err(format!("{name}: {found:?}"));
             }
