@@ -152,7 +152,7 @@ fn what_an_application_sends_and_handles_is_measured_traced_and_committed_after_
     let skipping = consumer(&kafka, &sdk, OnFailure::Skip);
     std::thread::scope(|scope| {
         let stop = skipping.stopper();
-        let looped = scope.spawn(|| {
+        let looped = scope.spawn(move || {
             skipping.consume_with_metrics(|message| match message.offset() {
                 0 => Ok(true),
                 1 => Ok(false),
@@ -178,7 +178,6 @@ fn what_an_application_sends_and_handles_is_measured_traced_and_committed_after_
         looped.join().expect("no panic").expect("a clean end");
     });
     assert_eq!(committed(&kafka), Some(1));
-    drop(skipping);
 
     // Who stops at a failure gets it again.
     let stopping = consumer(&kafka, &sdk, OnFailure::Stop);
@@ -187,17 +186,15 @@ fn what_an_application_sends_and_handles_is_measured_traced_and_committed_after_
         matches!(ended, Err(ConsumeError::Unhandled { offset: 1, .. })),
         "{ended:?}"
     );
-    drop(stopping);
     assert_eq!(committed(&kafka), Some(1));
 
     // A panic is an error, and stays a panic.
     let panicking = consumer(&kafka, &sdk, OnFailure::Skip);
     let handled = std::thread::scope(|scope| {
-        let looped = scope.spawn(|| panicking.consume_with_metrics::<Away>(|_| panic!("a handler that panics")));
+        let looped = scope.spawn(move || panicking.consume_with_metrics::<Away>(|_| panic!("a handler that panics")));
         looped.join()
     });
     assert!(handled.is_err());
-    drop(panicking);
     assert_eq!(committed(&kafka), Some(1));
 
     let healed = consumer(&kafka, &sdk, OnFailure::Skip);
@@ -210,7 +207,6 @@ fn what_an_application_sends_and_handles_is_measured_traced_and_committed_after_
     });
     last.expect("a clean end");
     assert_eq!(committed(&kafka), Some(3), "the commit is waited for at the end");
-    drop(healed);
 
     // The counts, with exactly these labels.
     sdk.flush().expect("the collector takes it");

@@ -30,7 +30,7 @@ use rdkafka::{ClientConfig, ClientContext, Statistics};
 
 use super::instruments::{Consumed, Instrumentation};
 use super::owned::{Owned, Said};
-use super::{trace, with_statistics};
+use super::{TARGET, trace, with_statistics};
 
 /// How long the loop may not look whether it is to stop.
 const TURN: Duration = Duration::from_millis(100);
@@ -148,8 +148,10 @@ impl InstrumentedConsumer {
 
     /// Gives each record to the handler until the loop is stopped, a record is not handled where that is to stop it, or
     /// librdkafka gives up. Other errors of librdkafka are logged: it tries again by itself.
+    ///
+    /// The consumer ends with the loop: one that read on behind an unhandled record would commit beyond it.
     pub fn consume_with_metrics<E: Error>(
-        &self,
+        self,
         mut handler: impl FnMut(&BorrowedMessage<'_>) -> Result<bool, E>,
     ) -> Result<(), ConsumeError> {
         let ended = self.turns(&mut handler);
@@ -177,7 +179,9 @@ impl InstrumentedConsumer {
                     }
                 }
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error.into()),
-                Some(Err(error)) => tracing::warn!(group = self.group, %error, "the consumer goes on after an error"),
+                Some(Err(error)) => {
+                    tracing::warn!(target: TARGET, group = self.group, %error, "the consumer goes on after an error")
+                }
             }
         }
         Ok(())
@@ -233,6 +237,7 @@ impl InstrumentedConsumer {
         macro_rules! say {
             ($level:ident) => {
                 tracing::$level!(
+                    target: TARGET,
                     event_type = "consumer_event",
                     topic,
                     partition,
@@ -352,7 +357,7 @@ impl ConsumerContext for Places {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Revoke(partitions) = rebalance {
             if let Err(error) = settle(consumer) {
-                tracing::warn!(%error, "the last commit before partitions were revoked failed: records are handled again");
+                tracing::warn!(target: TARGET, %error, "the last commit before partitions were revoked failed: records are handled again");
             }
             lock(&self.owned).revoked(partitions);
         }
@@ -369,7 +374,7 @@ impl ConsumerContext for Places {
             Ok(()) | Err(Some(RDKafkaErrorCode::NoOffset)) => {}
             Err(_) => {
                 if let Err(error) = result {
-                    tracing::warn!(%error, "a commit failed: records may be handled again");
+                    tracing::warn!(target: TARGET, %error, "a commit failed: records may be handled again");
                 }
             }
         }

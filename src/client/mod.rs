@@ -22,6 +22,9 @@ pub use producer::{Acknowledged, Delivery, InstrumentedProducer, Outgoing, SendE
 /// The client library that this one wraps, in the version that it takes.
 pub use rdkafka;
 
+/// The target of all log lines, whichever file they come from.
+const TARGET: &str = "streamgauge::client";
+
 /// What settings ask for statistics, and how often where the application does not say.
 const STATISTICS: (&str, &str) = ("statistics.interval.ms", "1000");
 

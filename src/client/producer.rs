@@ -25,7 +25,7 @@ use rdkafka::{ClientConfig, ClientContext, Statistics};
 use tokio::sync::oneshot;
 
 use super::instruments::{Instrumentation, Produced};
-use super::{trace, with_statistics};
+use super::{TARGET, trace, with_statistics};
 
 /// A record to send.
 #[derive(Clone, Debug, Default)]
@@ -187,6 +187,7 @@ impl Measured {
                 span.set_attribute(KeyValue::new("messaging.kafka.offset", acknowledged.offset));
                 span.set_status(Status::Ok);
                 tracing::info!(
+                    target: TARGET,
                     event_type = "producer_event",
                     topic,
                     status = "success",
@@ -202,6 +203,7 @@ impl Measured {
                 span.set_attribute(KeyValue::new("error.type", name));
                 span.set_status(Status::error(error.to_string()));
                 tracing::warn!(
+                    target: TARGET,
                     event_type = "producer_event",
                     topic,
                     status = "error",
