@@ -4,6 +4,7 @@
 //! computes can be replayed and simulated.
 
 pub mod cli;
+pub mod client;
 pub mod export;
 pub mod http;
 pub mod kafka;

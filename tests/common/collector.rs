@@ -116,6 +116,11 @@ impl Collector {
         format!("http://127.0.0.1:{}", self.http)
     }
 
+    /// What Prometheus would fetch.
+    pub fn exposition(&self) -> Result<String, String> {
+        http::get(self.prometheus, "/metrics").map(|(_, text)| text)
+    }
+
     /// Everything that was written so far.
     pub fn points(&mut self) -> &Points {
         new_lines(&mut self.files, |lines| self.points.read(lines));
