@@ -135,6 +135,14 @@ fn decisions_reach_every_receiver_once_over_kills_wrong_passwords_and_wrong_cert
         1 => Ok(()),
         other => Err(format!("{other} envelopes")),
     });
+    let (_, shown) = instance.get("/api/v1/alerts").expect("an answer");
+    let shown: Json = serde_json::from_str(&shown).expect("JSON");
+    let alert = &shown["data"]["alerts"][0];
+    assert_eq!(
+        (&alert["state"], &alert["labels"]["consumer_group"]),
+        (&"firing".into(), &GROUP.into()),
+        "{shown}"
+    );
     says(&mut instance, "refuses the login");
     says(&mut instance, "the receiver `stalled`");
     let (_, health) = instance.get("/health").expect("an answer");

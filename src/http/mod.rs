@@ -1,5 +1,5 @@
 //! What can be asked over HTTP: `/livez` and `/readyz` for orchestrators, `/health` and what is below it for people,
-//! `/metrics` for Prometheus.
+//! `/metrics` for Prometheus, `/api/v1/alerts` for who wants to see them.
 //!
 //! Rule: no answer waits for a broker. Answers come from numbers that the workers leave behind, and from a check that goes
 //! on in the background; a probe storm costs this process a thread and the cluster nothing.
@@ -8,6 +8,7 @@
 //! - it listens on loopback unless told otherwise, and warns where others can get at it without a token;
 //! - a client that is slow with its head, or sends a huge one, is let go; at most [`CONNECTIONS`] are served at once.
 
+mod alerts;
 mod guard;
 pub mod health;
 mod metrics;
@@ -132,6 +133,7 @@ fn router(guard: Guard, sources: Sources) -> Router {
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
         .route("/metrics", get(metrics::scrape))
+        .route("/api/v1/alerts", get(alerting))
         .route("/health", get(overall))
         .route("/health/kafka", get(kafka))
         .route("/health/topic/{*name}", get(topic))
@@ -210,6 +212,10 @@ async fn overall(State(sources): State<Sources>) -> impl IntoResponse {
     ))
 }
 
+async fn alerting(State(sources): State<Sources>) -> impl IntoResponse {
+    answered((200, alerts::all(&sources.process.stats.lock())))
+}
+
 async fn kafka(State(sources): State<Sources>) -> impl IntoResponse {
     answered(health::cluster(&sources.checks))
 }
@@ -226,6 +232,7 @@ async fn nothing() -> impl IntoResponse {
         "/livez",
         "/readyz",
         "/metrics",
+        "/api/v1/alerts",
         "/health",
         "/health/kafka",
         "/health/topic/NAME",

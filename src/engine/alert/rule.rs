@@ -7,6 +7,7 @@
 //! - where no sample comes for [`STANDS`] nothing that is pending begins to fire, and what fires goes on: nobody knows
 //!   better;
 //! - a series that ends meets nothing any more;
+//! - a series that stands for itself and is compared with a number is not kept: only what is pending or fires is;
 //! - beyond [`MOST`] series of a rule a new one is not looked at, and counted.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,6 +76,12 @@ impl Rule {
             return;
         }
         let Some(identity) = identity(of, key) else { return };
+        if let (Condition::Value(bound), None) = (of.condition, &of.sum_by) {
+            // The sample is all that there is to know, and comes again within a minute.
+            let met = value.filter(|value| bound.is_met(*value));
+            self.judge(of, identity, time, met, changes);
+            return;
+        }
         match value {
             Some(value) => {
                 if !self.series.contains_key(key) {
