@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::chaos::support_pipeline;
+use common::chaos::{create_topics, support_pipeline};
 use common::collector::Collector;
 use common::instance::{Application, Instance};
 use common::joins;
@@ -17,7 +17,7 @@ use common::kafka::Kafka;
 use common::points::{Points, Value};
 use common::process::part;
 use common::prometheus::{Labels, Prometheus};
-use common::traffic::{PARTITIONS, TOPICS, Traffic, troubled};
+use common::traffic::{Traffic, troubled};
 use common::{eventually, folder, my_turn, seed};
 
 const LIMIT: Duration = Duration::from_secs(90);
@@ -40,15 +40,7 @@ fn instances_together_show_each_series_once_with_the_value_that_left_over_otlp()
     let seed = seed(23);
     let folder = folder();
     let kafka = Kafka::start();
-    for topic in TOPICS {
-        let stamps = if topic.has_append_time() {
-            "LogAppendTime"
-        } else {
-            "CreateTime"
-        };
-        let settings = [("message.timestamp.type", stamps), ("max.message.bytes", "16000000")];
-        kafka.create_topic(topic.name(), PARTITIONS, &settings);
-    }
+    create_topics(&kafka);
     let pipeline = support_pipeline(folder.path());
     let text = std::fs::read_to_string(&pipeline).expect("the pipeline");
     std::fs::write(&pipeline, text + "\nlag: { groups: billing, every: 2s }\n").expect("the pipeline");

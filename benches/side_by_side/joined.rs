@@ -75,7 +75,7 @@ pub fn compare(kafka: &Kafka, folder: &Path, otlp: &str, pairs: u64, rounds: u64
 
 fn one(kafka: &Kafka, folder: &Path, otlp: &str, id: &str, pipeline: &Path, pairs: u64, joins: bool) -> Measured {
     let began = Instant::now();
-    let mut process = start(kafka, folder, otlp, id, pipeline);
+    let mut process = start(kafka, folder, otlp, id, pipeline, "off");
     for topic in [REQUESTS, RESPONSES] {
         until_committed(kafka, id, topic, pairs, &mut process);
     }

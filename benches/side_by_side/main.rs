@@ -18,7 +18,7 @@ mod records;
 mod storm;
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -148,14 +148,14 @@ fn end(child: &mut Child) {
 fn ours(kafka: &Kafka, folder: &Path, otlp: &str, records: u64, id: &str) -> Measured {
     let began = Instant::now();
     let pipeline = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/support.yaml");
-    let mut process = start(kafka, folder, otlp, id, &pipeline);
+    let mut process = start(kafka, folder, otlp, id, &pipeline, "off");
     until_committed(kafka, id, TOPIC, records, &mut process);
     let measured = measure(process.id(), began);
     process.terminate(Duration::from_secs(30));
     measured
 }
 
-fn start(kafka: &Kafka, folder: &Path, otlp: &str, id: &str, pipeline: &Path) -> Process {
+fn start(kafka: &Kafka, folder: &Path, otlp: &str, id: &str, pipeline: &Path, http: &str) -> Process {
     let mut command = Command::new(BINARY);
     command
         .arg("run")
@@ -168,16 +168,17 @@ fn start(kafka: &Kafka, folder: &Path, otlp: &str, id: &str, pipeline: &Path) ->
             "--instance",
             "a",
         ])
-        .args(["--otlp", otlp, "--http", "off"]);
+        .args(["--otlp", otlp, "--http", http]);
     Process::start(id, folder, &mut command)
 }
 
-fn until_committed(kafka: &Kafka, id: &str, topic: &str, records: u64, process: &mut Process) {
+/// Waits until so many records are committed; returns how many are.
+fn until_committed(kafka: &Kafka, id: &str, topic: &str, records: u64, process: &mut Process) -> u64 {
     let began = Instant::now();
     loop {
         let sum = committed(kafka, id, topic);
         if sum >= records {
-            return;
+            return sum;
         }
         process.must_live();
         assert!(
@@ -251,28 +252,39 @@ fn fill(kafka: &Kafka, records: u64) {
     );
 }
 
-/// `run` with ten thousand series alive.
-fn memory(kafka: &Kafka, folder: &Path, otlp: &str, receiver: &Receiver) {
-    const RECORDS: u64 = 20 * SERIES;
-    kafka.create_topic(SERIES_TOPIC, PARTITIONS, &[]);
+/// Records of ten thousand series in turn, of the times in milliseconds that are given by their numbers.
+fn write_series(kafka: &Kafka, topic: &str, records: u64, millis: impl Fn(u64) -> i64) {
+    kafka.create_topic(topic, PARTITIONS, &[]);
     let writer = kafka.writer();
-    for at in 0..RECORDS {
-        let (series, millis) = (at % SERIES, common::now_micros() / 1_000);
+    for at in 0..records {
+        let (series, millis) = (at % SERIES, millis(at));
         writer.write(&Write {
-            topic: SERIES_TOPIC.to_owned(),
+            topic: topic.to_owned(),
             partition: (at % u64::from(PARTITIONS)) as u32,
             value: Some(format!(r#"{{"at": {millis}, "customer": "customer-{series:08}"}}"#).into_bytes()),
             ..Write::default()
         });
     }
     writer.flush();
-    let pipeline = folder.join("series.yaml");
+}
+
+/// Counts them.
+fn series_pipeline(folder: &Path, name: &str, topic: &str) -> PathBuf {
+    let path = folder.join(format!("{name}.yaml"));
     let text = format!(
-        "pipeline: series\nsources:\n  orders: {{ topic: {SERIES_TOPIC}, time: /at }}\nmetrics:\n  orders_total:\n    \
+        "pipeline: {name}\nsources:\n  orders: {{ topic: {topic}, time: /at }}\nmetrics:\n  orders_total:\n    \
          count: orders\n    labels: {{ customer: /customer }}\n"
     );
-    std::fs::write(&pipeline, text).expect("a file");
-    let mut process = start(kafka, folder, otlp, "series", &pipeline);
+    std::fs::write(&path, text).expect("a file");
+    path
+}
+
+/// `run` with ten thousand series alive.
+fn memory(kafka: &Kafka, folder: &Path, otlp: &str, receiver: &Receiver) {
+    const RECORDS: u64 = 20 * SERIES;
+    write_series(kafka, SERIES_TOPIC, RECORDS, |_| common::now_micros() / 1_000);
+    let pipeline = series_pipeline(folder, "series", SERIES_TOPIC);
+    let mut process = start(kafka, folder, otlp, "series", &pipeline, "off");
     until_committed(kafka, "series", SERIES_TOPIC, RECORDS, &mut process);
     // The windows close, every series is shown at least once.
     std::thread::sleep(Duration::from_secs(40));

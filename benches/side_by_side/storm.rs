@@ -13,9 +13,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::common::free_port;
-use super::common::kafka::{Kafka, Write};
-use super::common::process::Process;
-use super::{BINARY, PARTITIONS, SERIES, committed, measure};
+use super::common::kafka::Kafka;
+use super::{measure, series_pipeline, until_committed, write_series};
 
 const TOPIC: &str = "storm.series";
 const PROBES: u32 = 1_000;
@@ -31,13 +30,9 @@ struct Backlog {
 }
 
 pub fn compare(kafka: &Kafka, folder: &Path, otlp: &str, records: u64, pairs: u64) {
-    fill(kafka, records);
-    let pipeline = folder.join("storm.yaml");
-    let text = format!(
-        "pipeline: storm\nsources:\n  orders: {{ topic: {TOPIC}, time: /at }}\nmetrics:\n  orders_total:\n    \
-         count: orders\n    labels: {{ customer: /customer }}\n"
-    );
-    std::fs::write(&pipeline, text).expect("a file");
+    let began = super::common::now_micros() / 1_000 - 600_000;
+    write_series(kafka, TOPIC, records, |at| began + (at * 500_000 / records) as i64);
+    let pipeline = series_pipeline(folder, "storm", TOPIC);
     let mut ratios = Vec::new();
     for pair in 1..=pairs {
         // Each is the first one every other time.
@@ -67,32 +62,9 @@ pub fn compare(kafka: &Kafka, folder: &Path, otlp: &str, records: u64, pairs: u6
     );
 }
 
-fn fill(kafka: &Kafka, records: u64) {
-    kafka.create_topic(TOPIC, PARTITIONS, &[]);
-    let writer = kafka.writer();
-    let began = super::common::now_micros() / 1_000 - 600_000;
-    for at in 0..records {
-        let (series, millis) = (at % SERIES, began + (at * 500_000 / records) as i64);
-        writer.write(&Write {
-            topic: TOPIC.to_owned(),
-            partition: (at % u64::from(PARTITIONS)) as u32,
-            value: Some(format!(r#"{{"at": {millis}, "customer": "customer-{series:08}"}}"#).into_bytes()),
-            ..Write::default()
-        });
-    }
-    writer.flush();
-}
-
 fn run(kafka: &Kafka, folder: &Path, otlp: &str, pipeline: &Path, id: &str, records: u64, storms: bool) -> Backlog {
     let port = free_port();
-    let mut command = Command::new(BINARY);
-    command
-        .arg("run")
-        .arg(pipeline)
-        .args(["--bootstrap", &kafka.bootstrap()]);
-    command.args(["--application-id", id, "--instance", "a", "--otlp", otlp]);
-    command.args(["--http", &format!("127.0.0.1:{port}")]);
-    let mut process = Process::start(id, folder, &mut command);
+    let mut process = super::start(kafka, folder, otlp, id, pipeline, &format!("127.0.0.1:{port}"));
     let storm = storms.then(|| {
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             process.must_live();
@@ -100,9 +72,9 @@ fn run(kafka: &Kafka, folder: &Path, otlp: &str, pipeline: &Path, id: &str, reco
         }
         start(port)
     });
-    let first = until(kafka, id, records / 4, &mut process);
+    let first = until_committed(kafka, id, TOPIC, records / 4, &mut process);
     let (began, before) = (Instant::now(), measure(process.id(), Instant::now()).cpu);
-    let last = until(kafka, id, records, &mut process);
+    let last = until_committed(kafka, id, TOPIC, records, &mut process);
     let (took, cpu) = (
         began.elapsed().as_secs_f64(),
         measure(process.id(), Instant::now()).cpu - before,
@@ -115,24 +87,6 @@ fn run(kafka: &Kafka, folder: &Path, otlp: &str, pipeline: &Path, id: &str, reco
     Backlog {
         rate: read / took,
         cpu: cpu * 1e9 / read,
-    }
-}
-
-/// Waits until so many records are committed; returns how many are.
-fn until(kafka: &Kafka, id: &str, records: u64, process: &mut Process) -> u64 {
-    let began = Instant::now();
-    loop {
-        let sum = committed(kafka, id, TOPIC);
-        if sum >= records {
-            return sum;
-        }
-        process.must_live();
-        assert!(
-            began.elapsed() < super::LIMIT,
-            "{sum} of {records}:\n{}",
-            process.tail()
-        );
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -359,11 +359,7 @@ impl Application {
     /// The client of the loop that exports this.
     pub fn export_client(&self, carries: impl Into<Carried>) -> ClientOptions {
         let carries = carries.into();
-        match carries {
-            Carried::Otlp(Signal::Metrics) => self.client(Stage::Export, 0),
-            Carried::Otlp(Signal::Traces) => self.client_of(traces_group(&self.id), carries.worker(), 0),
-            Carried::Notifications => self.client_of(notifications_group(&self.id), carries.worker(), 0),
-        }
+        self.client_of(export_group(&self.id, carries), carries.worker(), 0)
     }
 
     /// The outbox of this.
@@ -389,22 +385,17 @@ impl Application {
                 Stage::Gauge => vec![self.gauge_repartition()],
                 Stage::Alert if self.plan.alerts.is_empty() => continue,
                 Stage::Alert => vec![self.alert_repartition()],
-                Stage::Export => vec![self.outbox()],
+                Stage::Export => {
+                    let loops = carried(&self.plan).into_iter();
+                    watched.extend(loops.map(|carries| Watched {
+                        group: export_group(&self.id, carries),
+                        topics: vec![self.outbox_of(carries)],
+                    }));
+                    continue;
+                }
             };
             let group = self.group(*stage);
             watched.push(Watched { group, topics });
-        }
-        if stages.contains(&Stage::Export) && self.plan.traces() {
-            watched.push(Watched {
-                group: traces_group(&self.id),
-                topics: vec![self.traces_outbox()],
-            });
-        }
-        if stages.contains(&Stage::Export) && self.plan.notifies() {
-            watched.push(Watched {
-                group: notifications_group(&self.id),
-                topics: vec![self.outbox_of(Carried::Notifications)],
-            });
         }
         watched
     }
@@ -506,14 +497,25 @@ pub fn group(application_id: &str, stage: Stage) -> String {
     }
 }
 
-/// The consumer group of the loop that exports spans; [`Stage::Export`]'s own exports points.
-pub fn traces_group(application_id: &str) -> String {
-    named(application_id, TRACES_OUTBOX)
+/// What these pipelines export: each has an outbox and a loop of its own.
+pub fn carried(plan: &Plan) -> Vec<Carried> {
+    let mut carried = vec![Carried::Otlp(Signal::Metrics)];
+    if plan.traces() {
+        carried.push(Carried::Otlp(Signal::Traces));
+    }
+    if plan.notifies() {
+        carried.push(Carried::Notifications);
+    }
+    carried
 }
 
-/// The consumer group of the loop that tells receivers.
-pub fn notifications_group(application_id: &str) -> String {
-    named(application_id, NOTIFICATIONS)
+/// The consumer group of the loop that exports this; [`Stage::Export`]'s own exports points.
+pub fn export_group(application_id: &str, carries: Carried) -> String {
+    match carries {
+        Carried::Otlp(Signal::Metrics) => group(application_id, Stage::Export),
+        Carried::Otlp(Signal::Traces) => named(application_id, TRACES_OUTBOX),
+        Carried::Notifications => named(application_id, NOTIFICATIONS),
+    }
 }
 
 /// Every topic that the application keeps for itself, with these pipelines.

@@ -135,16 +135,11 @@ pub fn missing(
 ) -> Result<Vec<String>, ConnectError> {
     let stages = stages_of(plan);
     let on_topics = kafka::missing_on_topics(connection, &needs(application_id, plan, &stages))?;
-    let mut groups: Vec<String> = stages
-        .iter()
-        .map(|stage| application::group(application_id, *stage))
-        .collect();
-    if plan.traces() {
-        groups.push(application::traces_group(application_id));
-    }
-    if plan.notifies() {
-        groups.push(application::notifications_group(application_id));
-    }
+    let of_stages = stages.iter().map(|stage| application::group(application_id, *stage));
+    // The first is that of the export stage.
+    let of_loops = application::carried(plan).into_iter().skip(1);
+    let of_loops = of_loops.map(|carries| application::export_group(application_id, carries));
+    let groups: Vec<String> = of_stages.chain(of_loops).collect();
     let topic = found
         .iter()
         .find(|topic| topic.partitions.is_some_and(|partitions| partitions > 0));

@@ -302,22 +302,15 @@ fn telemetry(args: &RunArgs, process: Process) -> Result<Telemetry, Exit> {
 
 /// The loops that run here. Settings that make no sense are told whether they do or not.
 fn exports(args: &RunArgs, application: &Application) -> Result<Vec<Export>, Exit> {
-    let mut signals = vec![Signal::Metrics];
-    if application.plan.traces() {
-        signals.push(Signal::Traces);
-    }
     let mut exports = Vec::new();
-    for signal in signals {
+    for carries in application::carried(&application.plan) {
+        let sender: Arc<dyn SendRequest> = match carries {
+            Carried::Otlp(signal) => Arc::new(sender(args, signal)?),
+            Carried::Notifications => Arc::new(Notifier::new(&application.plan.receivers).map_err(usage)?),
+        };
         exports.push(Export {
-            carries: signal.into(),
-            sender: Arc::new(sender(args, signal)?),
-            stats: Arc::default(),
-        });
-    }
-    if application.plan.notifies() {
-        exports.push(Export {
-            carries: Carried::Notifications,
-            sender: Arc::new(Notifier::new(&application.plan.receivers).map_err(usage)?),
+            carries,
+            sender,
             stats: Arc::default(),
         });
     }

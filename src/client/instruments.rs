@@ -14,11 +14,10 @@ use opentelemetry::global::{BoxedTracer, ObjectSafeTracer};
 use opentelemetry::metrics::{Counter, Histogram, Meter};
 use opentelemetry::{KeyValue, global};
 
+use crate::engine::sketch::PROMETHEUS_SECONDS;
+
 /// The scope of everything that clients say.
 const SCOPE: &str = "streamgauge.client";
-
-/// Seconds: Prometheus' default ones.
-const BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Where measurements and spans go.
 #[derive(Clone)]
@@ -48,7 +47,7 @@ fn counter(meter: &Meter, name: &'static str, unit: &'static str, says: &'static
 
 fn seconds(meter: &Meter, name: &'static str, says: &'static str) -> Histogram<f64> {
     let histogram = meter.f64_histogram(name).with_unit("s").with_description(says);
-    histogram.with_boundaries(BOUNDS.to_vec()).build()
+    histogram.with_boundaries(PROMETHEUS_SECONDS.to_vec()).build()
 }
 
 fn label(name: &'static str, value: &str) -> KeyValue {

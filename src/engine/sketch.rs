@@ -26,6 +26,9 @@ pub const PROMETHEUS_BOUNDS: [i64; 11] = [
     5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
 ];
 
+/// The same in seconds.
+pub const PROMETHEUS_SECONDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
 /// The aggregate of some records of one series.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Partial {

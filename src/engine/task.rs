@@ -101,6 +101,18 @@ pub enum Open<'a> {
     },
 }
 
+impl Open<'_> {
+    /// The next offset to read, and the committed one that a changelog must agree with; none was ever committed for a
+    /// fresh partition.
+    pub fn offsets(self) -> (i64, Option<i64>) {
+        match self {
+            Self::Fresh { start, .. } => (start, None),
+            Self::Resumed { offset, .. } => (offset, Some(offset)),
+            Self::Reset { start, .. } => (start, Some(start)),
+        }
+    }
+}
+
 /// Kafka's topic id (a UUID); zero where the broker does not say.
 pub type TopicId = [u8; 16];
 

@@ -286,23 +286,27 @@ impl Tally {
 impl Outcome {
     /// A request that was refused and cannot be halved.
     pub fn of_unreadable(request: Bytes, reason: String) -> Outcome {
-        let quarantined = vec![Quarantined {
-            points: 0,
-            request,
-            reason,
-        }];
-        Outcome {
-            quarantined,
-            ..Outcome::default()
-        }
+        Outcome::quarantine(request, reason, 0)
     }
 
     /// One that is refused as a whole.
     pub fn of_refused(request: Bytes, reason: String) -> Outcome {
-        let mut outcome = Outcome::of_unreadable(request, reason);
-        outcome.tally.quarantined = 1;
-        outcome.quarantined.iter_mut().for_each(|piece| piece.points = 1);
-        outcome
+        Outcome::quarantine(request, reason, 1)
+    }
+
+    fn quarantine(request: Bytes, reason: String, points: u64) -> Outcome {
+        Outcome {
+            tally: Tally {
+                quarantined: points,
+                ..Tally::default()
+            },
+            quarantined: vec![Quarantined {
+                points,
+                request,
+                reason,
+            }],
+            ..Outcome::default()
+        }
     }
 }
 

@@ -72,7 +72,7 @@ impl HttpSender {
 
     pub async fn send(&self, request: Bytes, settings: &Settings) -> Verdict {
         let body = match settings.compression {
-            Compression::Gzip => gzip(&request),
+            Compression::Gzip => gzip(&request, flate2::Compression::default()),
             Compression::None => request,
         };
         let answer = match self.client.post(settings.endpoint.clone()).body(body).send().await {
@@ -129,8 +129,9 @@ async fn read(mut answer: Response) -> Vec<u8> {
     body
 }
 
-fn gzip(bytes: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), flate2::Compression::default());
+/// The same bytes give the same bytes.
+pub fn gzip(bytes: &[u8], level: flate2::Compression) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), level);
     encoder
         .write_all(bytes)
         .and_then(|()| encoder.finish())

@@ -31,4 +31,6 @@ pub mod telemetry;
 mod track;
 pub mod verdict;
 
+pub use http::gzip;
+
 const USER_AGENT: &str = concat!("streamgauge/", env!("CARGO_PKG_VERSION"));

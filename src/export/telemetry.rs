@@ -29,12 +29,10 @@ use super::sender::Sender;
 use super::settings::SettingsError;
 use super::stats::{ExportSnapshot, ExportStats};
 use super::verdict::Verdict;
+use crate::engine::sketch::PROMETHEUS_SECONDS as BOUNDS;
 use crate::engine::time::WallTime;
 use crate::runtime::clock::wall_time;
 use crate::runtime::stats::{Numbers, Stats};
-
-/// Upper bounds of all durations, seconds: Prometheus' default ones.
-const BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// How long the last request may take.
 const LAST: Duration = Duration::from_secs(2);

@@ -170,10 +170,17 @@ fn metric(entry: &Entry, defaults: Option<&Node>) -> Option<Metric> {
 }
 
 fn of(node: &Node) -> Option<Of> {
-    match (&node.value, node.text()) {
-        (_, Some("*")) => Some(Of::All),
-        (Value::List(items), _) => Some(Of::Sources(items.iter().map(text).collect::<Option<Vec<_>>>()?)),
-        _ => Some(Of::Sources(vec![text(node)?])),
+    match node.text() {
+        Some("*") => Some(Of::All),
+        _ => texts(node).map(Of::Sources),
+    }
+}
+
+/// One text or a list of them.
+fn texts(node: &Node) -> Option<Vec<Said<String>>> {
+    match &node.value {
+        Value::List(items) => items.iter().map(text).collect(),
+        _ => Some(vec![text(node)?]),
     }
 }
 

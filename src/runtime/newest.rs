@@ -8,7 +8,6 @@
 //! - after [`KEPT`] without a question what was answered is dropped with the next seal.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,18 +25,13 @@ pub struct Question(u64);
 
 /// Shared by all workers of a process and those who ask.
 #[derive(Clone, Default)]
-pub struct Newest(Arc<Inner>);
-
-#[derive(Default)]
-struct Inner {
-    asked: AtomicU64,
-    answers: Mutex<Answers>,
-}
+pub struct Newest(Arc<Mutex<Answers>>);
 
 #[derive(Default)]
 struct Answers {
     by_worker: BTreeMap<String, Answer>,
-    /// When was asked last.
+    /// The last question, and when it was asked.
+    asked: Question,
     at: Option<Instant>,
 }
 
@@ -52,13 +46,15 @@ struct Answer {
 
 impl Newest {
     fn lock(&self) -> MutexGuard<'_, Answers> {
-        self.0.answers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks all workers.
     pub fn ask(&self) -> Question {
-        self.lock().at = Some(Instant::now());
-        Question(self.0.asked.fetch_add(1, Ordering::AcqRel) + 1)
+        let mut answers = self.lock();
+        answers.at = Some(Instant::now());
+        answers.asked.0 += 1;
+        answers.asked
     }
 
     /// Whether every worker has answered this question or a later one.
@@ -80,8 +76,8 @@ impl Newest {
 
     /// The last question, if the worker has not answered it.
     pub(super) fn question(&self, worker: &str) -> Option<Question> {
-        let asked = Question(self.0.asked.load(Ordering::Acquire));
         let mut answers = self.lock();
+        let asked = answers.asked;
         let is_over = answers.at.is_none_or(|at| at.elapsed() > KEPT);
         let answer = answers.by_worker.get_mut(worker)?;
         if is_over {

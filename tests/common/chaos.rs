@@ -67,22 +67,27 @@ pub fn support_pipeline(folder: &Path) -> PathBuf {
     path
 }
 
+/// The users' topics, as their brokers have them.
+pub fn create_topics(kafka: &Kafka) {
+    for topic in TOPICS {
+        // The latency is known only where the broker stamps the records.
+        let stamps = if topic.has_append_time() {
+            "LogAppendTime"
+        } else {
+            "CreateTime"
+        };
+        let settings = [("message.timestamp.type", stamps), ("max.message.bytes", "16000000")];
+        kafka.create_topic(topic.name(), PARTITIONS, &settings);
+    }
+}
+
 // === impl System ===
 
 impl System {
     /// Two brokers with the users' topics, a collector, and no instance yet.
     pub fn new(folder: &Path, pipeline: &Path) -> Self {
         let kafka = Kafka::start_pair();
-        for topic in TOPICS {
-            // The latency is known only where the broker stamps the records.
-            let stamps = if topic.has_append_time() {
-                "LogAppendTime"
-            } else {
-                "CreateTime"
-            };
-            let settings = [("message.timestamp.type", stamps), ("max.message.bytes", "16000000")];
-            kafka.create_topic(topic.name(), PARTITIONS, &settings);
-        }
+        create_topics(&kafka);
         let collector = Collector::start(folder);
         let application = Application::new(folder, pipeline, &kafka.bootstrap(), &collector.endpoint());
         Self {

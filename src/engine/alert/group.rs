@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::notification::{self, Label, MAX_ALERTS, Notification, Occasion};
 use super::rule::{self, Active};
 use crate::engine::codec::FORMAT;
-use crate::engine::plan::Alert;
+use crate::engine::plan::{Alert, Receiver};
 use crate::engine::series::values;
 use crate::engine::task::Notice;
 use crate::engine::time::{EventTime, Span, WallTime};
@@ -57,6 +57,7 @@ pub enum Step {
 pub struct Teller<'a> {
     pub application: &'a str,
     pub pipeline: &'a str,
+    pub receivers: &'a [Receiver],
     pub rule: &'a Alert,
 }
 
@@ -157,7 +158,7 @@ impl Group {
             };
             Notice {
                 receiver: receiver.clone(),
-                lane: 0,
+                lane: by.lane(receiver),
                 notification: notification.encode_to_vec(),
             }
         });
@@ -187,6 +188,15 @@ impl Group {
         text.extend(self.since.0.to_le_bytes());
         text.extend(self.told.to_le_bytes());
         format!("{:032x}", xxh3_128(&text))
+    }
+}
+
+// === impl Teller ===
+
+impl Teller<'_> {
+    fn lane(&self, receiver: &str) -> u32 {
+        let number = self.receivers.iter().position(|known| known.name == receiver);
+        number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
     }
 }
 

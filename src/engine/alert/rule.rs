@@ -230,10 +230,9 @@ fn identity(of: &Alert, key: &[u8]) -> Option<Vec<u8>> {
     if all.len() != of.labels.len() {
         return None;
     }
-    match (&of.condition, &of.sum_by) {
-        (Condition::Absent(_), _) => absent_identity(of),
-        (_, None) => Some(key.to_vec()),
-        (_, Some(by)) => {
+    match &of.sum_by {
+        None => Some(key.to_vec()),
+        Some(by) => {
             let mut identity = Vec::new();
             for at in by {
                 push_value(&mut identity, all.get(*at)?.as_bytes());

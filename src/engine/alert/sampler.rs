@@ -62,7 +62,14 @@ impl Sampler {
     }
 
     /// One point of a series of this metric with these labels.
-    pub fn take(&mut self, metric: &str, labels: &[String], key: &[u8], time: EventTime, value: Option<&Partial>) {
+    pub fn take<'l>(
+        &mut self,
+        metric: &str,
+        labels: impl Iterator<Item = &'l str> + Clone,
+        key: &[u8],
+        time: EventTime,
+        value: Option<&Partial>,
+    ) {
         let value = match value {
             None => None,
             Some(Partial::Count(count)) => Some(*count as f64),
@@ -70,7 +77,7 @@ impl Sampler {
             Some(Partial::Histogram(_)) => return,
         };
         for rule in self.rules.get(metric).into_iter().flatten() {
-            if rule.labels == labels && rule.matches(key) {
+            if labels.clone().eq(rule.labels.iter().map(String::as_str)) && rule.matches(key) {
                 self.readings.entry(rule.partition).or_default().push(Reading {
                     rule: rule.definition.0,
                     key: key.to_vec(),

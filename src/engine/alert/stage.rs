@@ -18,12 +18,12 @@ use super::changelog::{self, Key, Kind, PartitionRecord};
 use super::group::{Group, OLD, Step, Teller};
 use super::rule::{self, Change, Rule};
 use super::sampler::partition_of_rule;
-use crate::engine::codec::Pack;
-use crate::engine::gauge::{self, BUILT_IN_ALERTS, Counter, Freezer, Shape};
+use crate::engine::codec::{CodecError, Pack};
+use crate::engine::gauge::{self, BUILT_IN_ALERTS, Counter, Freezer};
 use crate::engine::plan::{Alert, Plan};
 use crate::engine::series::{DefinitionHash, SeriesKey, push_value, values};
 use crate::engine::task::{AlertView, Halt, Input, Notice, Open, OpenTask, Output, Record, Task, TaskView};
-use crate::engine::time::WallTime;
+use crate::engine::time::{EventTime, WallTime};
 
 /// What the operator can choose about the alert stage.
 #[derive(Clone, Debug)]
@@ -81,11 +81,7 @@ impl AlertStage {
 
 impl OpenTask for AlertStage {
     fn open(&self, _topic: &str, partition: u32, at: Open<'_>) -> Result<Box<dyn Task>, String> {
-        let (next, committed) = match at {
-            Open::Fresh { start, .. } => (start, None),
-            Open::Resumed { offset, .. } => (offset, Some(offset)),
-            Open::Reset { start, .. } => (start, Some(start)),
-        };
+        let (next, committed) = at.offsets();
         let ours = self.plan.alerts.iter().enumerate();
         let ours = ours.filter(|(_, rule)| partition_of_rule(rule, self.options.partitions) == partition);
         Ok(Box::new(AlertTask {
@@ -147,30 +143,38 @@ impl Looked {
         }
     }
 
+    /// Looks at the rule, and keeps what that changed.
+    fn look(&mut self, of: &Alert, now: WallTime, look: impl FnOnce(&mut Rule, &mut Vec<Change>)) {
+        let (before, mut changes) = ((self.rule.heard, self.rule.left_out), Vec::new());
+        look(&mut self.rule, &mut changes);
+        self.is_changed |= before != (self.rule.heard, self.rule.left_out);
+        self.changed(of, changes, now);
+    }
+
     /// What is to be told now.
     fn tell(&mut self, by: &Teller<'_>, now: WallTime, notices: &mut Vec<Notice>) {
-        let keys: Vec<Vec<u8>> = self.groups.keys().cloned().collect();
-        for key in keys {
-            let Some(group) = self.groups.get_mut(&key) else {
-                continue;
-            };
-            let alerts = self.rule.alerts.iter();
-            let fire = |(identity, active): &(&Vec<u8>, &rule::Active)| {
-                active.fired.is_some() && group_key(by.rule, identity) == key
-            };
-            let firing: Vec<_> = alerts.filter(fire).collect();
-            match group.step(firing.len(), by.rule.repeat, now) {
-                Step::Wait => continue,
-                Step::Forget => drop(self.groups.remove(&key)),
-                Step::Tell(occasion) => {
-                    notices.extend(group.tell(by, &key, occasion, &firing, now));
-                    if firing.is_empty() {
-                        self.groups.remove(&key);
-                    }
-                }
-            }
-            self.changed_groups.insert(key);
+        if self.groups.is_empty() {
+            return;
         }
+        let mut firing: BTreeMap<Vec<u8>, Vec<(&Vec<u8>, &rule::Active)>> = BTreeMap::new();
+        for (identity, active) in self.rule.alerts.iter().filter(|(_, active)| active.fired.is_some()) {
+            let group = firing.entry(group_key(by.rule, identity)).or_default();
+            group.push((identity, active));
+        }
+        let changed = &mut self.changed_groups;
+        self.groups.retain(|key, group| {
+            let firing = firing.get(key).map_or(&[][..], Vec::as_slice);
+            let is_kept = match group.step(firing.len(), by.rule.repeat, now) {
+                Step::Wait => return true,
+                Step::Forget => false,
+                Step::Tell(occasion) => {
+                    notices.extend(group.tell(by, key, occasion, firing, now));
+                    !firing.is_empty()
+                }
+            };
+            changed.insert(key.clone());
+            is_kept
+        });
     }
 
     fn save(&mut self, definition: DefinitionHash, changelog: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>) {
@@ -229,12 +233,11 @@ impl AlertTask {
                     continue;
                 };
                 let of = &self.plan.alerts[looked.index];
-                let time = crate::engine::time::EventTime(reading.time);
-                let (before, mut changes) = ((looked.rule.heard, looked.rule.left_out), Vec::new());
+                let time = EventTime(reading.time);
                 let value = reading.value.filter(|value| value.is_finite());
-                looked.rule.take(of, &reading.key, time, value, &mut changes);
-                looked.is_changed |= before != (looked.rule.heard, looked.rule.left_out);
-                looked.changed(of, changes, self.now);
+                looked.look(of, self.now, |rule, changes| {
+                    rule.take(of, &reading.key, time, value, changes);
+                });
             }
             self.heard = self.heard.max(WallTime(batch.sealed_at).min(self.now));
         }
@@ -257,7 +260,7 @@ impl AlertTask {
             }
             return Ok(());
         }
-        let unread = |error: crate::engine::codec::CodecError| corrupt(&error.to_string());
+        let unread = |error: CodecError| corrupt(&error.to_string());
         match (read, value) {
             (Key::Partition, Some(value)) => self.restored = Some(PartitionRecord::read(value).map_err(unread)?),
             (Key::Partition, None) => {}
@@ -316,16 +319,16 @@ impl AlertTask {
         for looked in self.rules.values_mut() {
             let of = &self.plan.alerts[looked.index];
             if self.heard > WallTime(0) {
-                let (before, mut changes) = (looked.rule.heard, Vec::new());
-                looked.rule.tick(of, self.heard.as_event(), &mut changes);
-                looked.is_changed |= before != looked.rule.heard;
-                looked.changed(of, changes, self.now);
+                looked.look(of, self.now, |rule, changes| {
+                    rule.tick(of, self.heard.as_event(), changes);
+                });
             }
             if !is_old {
                 let pipeline = self.plan.pipelines.get(of.pipeline).map_or("", String::as_str);
                 let by = Teller {
                     application: &self.options.application,
                     pipeline,
+                    receivers: &self.plan.receivers,
                     rule: of,
                 };
                 looked.tell(&by, self.now, &mut notices);
@@ -420,15 +423,7 @@ impl Task for AlertTask {
     }
 
     fn seal(&mut self) -> Option<Output> {
-        let mut notices = self.tick();
-        for notice in &mut notices {
-            let number = self
-                .plan
-                .receivers
-                .iter()
-                .position(|receiver| receiver.name == notice.receiver);
-            notice.lane = number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
-        }
+        let notices = self.tick();
         let application = self.options.application.clone();
         let mut freezer = Freezer::new(&application, self.partition);
         self.count(&mut freezer);
@@ -458,7 +453,6 @@ impl Task for AlertTask {
         let mut freezer = Freezer::new(&self.options.application, self.partition);
         if let Some((definition, shape)) = gauge::built_in(BUILT_IN_ALERTS) {
             let named = freezer.metric(definition, shape);
-            debug_assert!(shape == Shape::Gauge, "a number of alerts goes up and down");
             for (key, counter) in &self.counters {
                 freezer.add(named, key, counter.newest().as_slice());
             }

@@ -91,11 +91,7 @@ impl CorrelateStage {
     }
 
     pub(super) fn task(&self, partition: u32, at: Open<'_>) -> CorrelateTask {
-        let (next, committed) = match at {
-            Open::Fresh { start, .. } => (start, None),
-            Open::Resumed { offset, .. } => (offset, Some(offset)),
-            Open::Reset { start, .. } => (start, Some(start)),
-        };
+        let (next, committed) = at.offsets();
         CorrelateTask {
             plan: Arc::clone(&self.plan),
             options: self.options.clone(),

@@ -167,8 +167,9 @@ impl<'a> Freezer<'a> {
         }
         if let Some(sampler) = self.sampler.as_deref_mut().filter(|_| key != OVERFLOW_KEY) {
             let Definition { name, labels, .. } = &self.metrics[metric.0].definition;
+            let labels = labels.iter().map(String::as_str);
             for point in points {
-                sampler.take(name, labels, key, point.time, point.value.as_ref());
+                sampler.take(name, labels.clone(), key, point.time, point.value.as_ref());
             }
         }
         self.attributes = attributes;

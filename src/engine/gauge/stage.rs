@@ -116,11 +116,7 @@ impl GaugeStage {
 
 impl OpenTask for GaugeStage {
     fn open(&self, _topic: &str, partition: u32, at: Open<'_>) -> Result<Box<dyn Task>, String> {
-        let (next, committed) = match at {
-            Open::Fresh { start, .. } => (start, None),
-            Open::Resumed { offset, .. } => (offset, Some(offset)),
-            Open::Reset { start, .. } => (start, Some(start)),
-        };
+        let (next, committed) = at.offsets();
         let task = GaugeTask {
             plan: Arc::clone(&self.plan),
             options: self.options.clone(),

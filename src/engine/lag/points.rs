@@ -61,7 +61,7 @@ impl<'a> Points<'a> {
                 continue;
             }
             self.gauge(*metric, *value);
-            self.told(*metric, labels, *value);
+            self.told(*metric, labels.iter().copied(), *value);
             if value.is_some() {
                 shown.alive |= bit;
             } else {
@@ -84,8 +84,7 @@ impl<'a> Points<'a> {
             self.label(metric, labels.iter().copied().chain([name]));
             let value = state.map(|state| i64::from(state == each));
             self.gauge(metric, value);
-            let labels: Vec<&str> = labels.iter().copied().chain([name]).collect();
-            self.told(metric, &labels, value);
+            self.told(metric, labels.iter().copied().chain([name]), value);
         }
         if state.is_none() {
             *states = States::default();
@@ -132,14 +131,14 @@ impl<'a> Points<'a> {
     }
 
     /// Tells rules of a point, where they look at such.
-    fn told(&mut self, metric: Metric, labels: &[&str], value: Option<i64>) {
+    fn told<'l>(&mut self, metric: Metric, labels: impl Iterator<Item = &'l str>, value: Option<i64>) {
         let time = self.time.as_event();
         let Some(sampler) = self.freezer.sampler().filter(|sampler| sampler.reads(metric.name())) else {
             return;
         };
-        let names: Vec<String> = metric.labels().iter().map(|label| (*label).to_owned()).collect();
-        let key = SeriesKey::of(labels.iter().copied()).0;
-        sampler.take(metric.name(), &names, &key, time, partial(metric, value).as_ref());
+        let key = SeriesKey::of(labels).0;
+        let names = metric.labels().iter().copied();
+        sampler.take(metric.name(), names, &key, time, partial(metric, value).as_ref());
     }
 
     /// A point of the series at hand.

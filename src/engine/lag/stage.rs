@@ -124,11 +124,7 @@ impl LagStage {
 impl OpenTask for LagStage {
     fn open(&self, topic: &str, partition: u32, at: Open<'_>) -> Result<Box<dyn Task>, String> {
         let is_reset = matches!(at, Open::Reset { .. });
-        let committed = match at {
-            Open::Fresh { .. } => None,
-            Open::Resumed { offset, .. } => Some(offset),
-            Open::Reset { start, .. } => Some(start),
-        };
+        let (_, committed) = at.offsets();
         let ledger = open_ledger(at).map_err(|problem| {
             format!(
                 "{topic} partition {partition}: {problem}. `--accept-reset` starts a new ledger epoch for it; commits that lie \

@@ -153,13 +153,8 @@ fn number(point: &NumberDataPoint) -> Option<Series> {
         number_data_point::Value::AsInt(value) => value as f64,
         number_data_point::Value::AsDouble(value) => value,
     };
-    Some(Series {
-        labels: labels(&point.attributes),
-        start: point.start_time_unix_nano,
-        time: point.time_unix_nano,
-        pipeline: String::new(),
-        value: Value::Number(value),
-    })
+    let times = [point.start_time_unix_nano, point.time_unix_nano];
+    Some(series(&point.attributes, times, Value::Number(value)))
 }
 
 fn explicit(point: &HistogramDataPoint) -> Series {
@@ -168,20 +163,15 @@ fn explicit(point: &HistogramDataPoint) -> Series {
         below += count;
         below
     });
-    let buckets = point.explicit_bounds.iter().copied().zip(counts).collect();
-    Series {
-        labels: labels(&point.attributes),
-        start: point.start_time_unix_nano,
-        time: point.time_unix_nano,
-        pipeline: String::new(),
-        value: Value::Histogram(Histogram {
-            count: point.count,
-            sum: point.sum.unwrap_or(0.0),
-            buckets,
-            native: None,
-            exemplar: point.exemplars.last().map(exemplar_of),
-        }),
-    }
+    let histogram = Histogram {
+        count: point.count,
+        sum: point.sum.unwrap_or(0.0),
+        buckets: point.explicit_bounds.iter().copied().zip(counts).collect(),
+        native: None,
+        exemplar: point.exemplars.last().map(exemplar_of),
+    };
+    let times = [point.start_time_unix_nano, point.time_unix_nano];
+    series(&point.attributes, times, Value::Histogram(histogram))
 }
 
 fn exponential(point: &ExponentialHistogramDataPoint) -> Series {
@@ -192,18 +182,25 @@ fn exponential(point: &ExponentialHistogramDataPoint) -> Series {
         offset: positive.map_or(0, |buckets| buckets.offset),
         counts: positive.map_or(Vec::new(), |buckets| buckets.bucket_counts.clone()),
     };
+    let histogram = Histogram {
+        count: point.count,
+        sum: point.sum.unwrap_or(0.0),
+        buckets: native.at_powers_of_two(),
+        exemplar: point.exemplars.last().map(exemplar_of),
+        native: Some(native),
+    };
+    let times = [point.start_time_unix_nano, point.time_unix_nano];
+    series(&point.attributes, times, Value::Histogram(histogram))
+}
+
+/// Of a pipeline that is still to be set.
+fn series(attributes: &[KeyValue], [start, time]: [u64; 2], value: Value) -> Series {
     Series {
-        labels: labels(&point.attributes),
-        start: point.start_time_unix_nano,
-        time: point.time_unix_nano,
+        labels: labels(attributes),
+        start,
+        time,
         pipeline: String::new(),
-        value: Value::Histogram(Histogram {
-            count: point.count,
-            sum: point.sum.unwrap_or(0.0),
-            buckets: native.at_powers_of_two(),
-            exemplar: point.exemplars.last().map(exemplar_of),
-            native: Some(native),
-        }),
+        value,
     }
 }
 

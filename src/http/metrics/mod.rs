@@ -14,7 +14,6 @@ mod proto;
 mod text;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,13 +23,13 @@ use axum::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use flate2::Compression;
-use flate2::write::GzEncoder;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
 use prost::Message;
 use tokio::sync::Mutex;
 
 use super::Sources;
+use crate::export::gzip;
 use crate::export::telemetry::Process;
 use crate::runtime::clock::wall_time;
 use crate::runtime::newest::Requests;
@@ -92,9 +91,13 @@ impl Exposition {
         // Thousands of series take a while, in which others are answered.
         let written = tokio::task::spawn_blocking(move || {
             let body = write(&series, format);
-            if is_zipped { zip(&body) } else { body }
+            if is_zipped {
+                gzip(&body, Compression::fast())
+            } else {
+                Bytes::from(body)
+            }
         });
-        let body = Bytes::from(written.await.unwrap_or_default());
+        let body = written.await.unwrap_or_default();
         bodies.insert((format, is_zipped), body.clone());
         body
     }
@@ -164,13 +167,6 @@ fn write(series: &[ResourceMetrics], format: Format) -> Vec<u8> {
         Format::OpenMetrics => text::open_metrics(&families),
         Format::Protobuf => proto::write(&families),
     }
-}
-
-fn zip(body: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    // Into memory: it cannot fail.
-    let _ = encoder.write_all(body);
-    encoder.finish().unwrap_or_default()
 }
 
 pub async fn scrape(State(sources): State<Sources>, headers: HeaderMap) -> Response {

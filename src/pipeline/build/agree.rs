@@ -3,46 +3,64 @@
 use std::collections::BTreeMap;
 
 use crate::pipeline::fault::{Faults, Place};
-use crate::pipeline::read::{Document, Source};
+use crate::pipeline::read::{Document, Said, Source};
 
 /// Names of pipelines, of metrics and of traces are unique among everything that a process runs.
 pub fn names(documents: &[Document], faults: &mut Faults) {
-    let mut pipelines: BTreeMap<&str, &Place> = BTreeMap::new();
-    let mut metrics: BTreeMap<&str, &Place> = BTreeMap::new();
-    let mut traces: BTreeMap<&str, &Place> = BTreeMap::new();
+    let mut seen: [BTreeMap<&str, &Place>; 3] = Default::default();
+    let [pipelines, metrics, traces] = &mut seen;
     for document in documents {
         if let Some(name) = &document.name {
-            match pipelines.get(name.value.as_str()) {
-                None => drop(pipelines.insert(&name.value, &name.place)),
-                Some(first) => {
-                    faults
-                        .add(&name.place, "a pipeline of this name was there before")
-                        .and(first, "first here")
-                        .help("give each pipeline of a process its own name");
-                }
-            }
+            let said = "a pipeline of this name was there before".to_owned();
+            unique(
+                pipelines,
+                name,
+                said,
+                "give each pipeline of a process its own name",
+                faults,
+            );
         }
         for name in &document.metric_names {
-            match metrics.get(name.value.as_str()) {
-                None => drop(metrics.insert(&name.value, &name.place)),
-                Some(first) => {
-                    faults
-                        .add(&name.place, format!("the metric `{}` was there before", name.value))
-                        .and(first, "first here")
-                        .help("a metric belongs to one pipeline; count a list of sources, or choose another name");
-                }
-            }
+            let help = "a metric belongs to one pipeline; count a list of sources, or choose another name";
+            unique(metrics, name, was_there("metric", name), help, faults);
         }
         for name in &document.trace_names {
-            match traces.get(name.value.as_str()) {
-                None => drop(traces.insert(&name.value, &name.place)),
-                Some(first) => {
-                    faults
-                        .add(&name.place, format!("the trace `{}` was there before", name.value))
-                        .and(first, "first here")
-                        .help("choose another name: how many conversations were traced is counted under it");
-                }
-            }
+            let help = "choose another name: how many conversations were traced is counted under it";
+            unique(traces, name, was_there("trace", name), help, faults);
+        }
+    }
+}
+
+/// Names of rules and of who is told are, too.
+pub fn names_of_alerts(documents: &[Document], faults: &mut Faults) {
+    let mut seen: [BTreeMap<&str, &Place>; 2] = Default::default();
+    let [receivers, alerts] = &mut seen;
+    let help = "choose another name: it is unique among all pipelines of a process";
+    for document in documents {
+        for name in &document.receiver_names {
+            unique(receivers, name, was_there("receiver", name), help, faults);
+        }
+        for name in &document.alert_names {
+            unique(alerts, name, was_there("alert", name), help, faults);
+        }
+    }
+}
+
+fn was_there(what: &str, name: &Said<String>) -> String {
+    format!("the {what} `{}` was there before", name.value)
+}
+
+fn unique<'d>(
+    seen: &mut BTreeMap<&'d str, &'d Place>,
+    name: &'d Said<String>,
+    message: String,
+    help: &str,
+    faults: &mut Faults,
+) {
+    match seen.get(name.value.as_str()) {
+        None => drop(seen.insert(&name.value, &name.place)),
+        Some(first) => {
+            faults.add(&name.place, message).and(first, "first here").help(help);
         }
     }
 }

@@ -7,7 +7,7 @@
 //! - histograms cannot be compared with a number;
 //! - a definition is what is decided, and nothing of who is told or how.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde_json::json;
 use xxhash_rust::xxh3::xxh3_64;
@@ -16,7 +16,7 @@ use crate::engine::gauge::{self, Shape};
 use crate::engine::lag;
 use crate::engine::plan::{self, Bound, Condition, Kind, Piece, Plan, Template};
 use crate::engine::series::DefinitionHash;
-use crate::pipeline::fault::{Faults, Place};
+use crate::pipeline::fault::Faults;
 use crate::pipeline::form::nearest;
 use crate::pipeline::read::{Alert, Document, Met, Said};
 
@@ -29,22 +29,15 @@ struct Metric {
 
 /// All rules of all documents.
 pub fn alerts(documents: &[Document], plan: &Plan, faults: &mut Faults) -> Vec<plan::Alert> {
-    let mut names: BTreeMap<&str, &Place> = BTreeMap::new();
-    let mut receivers: BTreeMap<&str, &Place> = BTreeMap::new();
-    for document in documents {
-        for name in &document.receiver_names {
-            unique(&mut receivers, name, "receiver", faults);
-        }
-        for name in &document.alert_names {
-            unique(&mut names, name, "alert", faults);
-        }
-    }
+    super::agree::names_of_alerts(documents, faults);
+    let names = documents.iter().flat_map(|document| &document.receiver_names);
+    let receivers: BTreeSet<&str> = names.map(|name| name.value.as_str()).collect();
     let mut alerts = Vec::new();
     for (pipeline, document) in documents.iter().enumerate() {
         let name = document.name.as_ref().map_or("", |name| name.value.as_str());
         for said in &document.alerts {
-            for to in said.to.iter().filter(|to| !receivers.contains_key(to.value.as_str())) {
-                let help = match nearest(&to.value, receivers.keys().copied()) {
+            for to in said.to.iter().filter(|to| !receivers.contains(to.value.as_str())) {
+                let help = match nearest(&to.value, receivers.iter().copied()) {
                     Some(known) => format!("did you mean `{known}`?"),
                     None => "name one of `receivers`".to_owned(),
                 };
@@ -57,18 +50,6 @@ pub fn alerts(documents: &[Document], plan: &Plan, faults: &mut Faults) -> Vec<p
     }
     alerts.sort_by(|a, b| a.name.cmp(&b.name));
     alerts
-}
-
-fn unique<'d>(names: &mut BTreeMap<&'d str, &'d Place>, name: &'d Said<String>, what: &str, faults: &mut Faults) {
-    match names.get(name.value.as_str()) {
-        None => drop(names.insert(&name.value, &name.place)),
-        Some(first) => {
-            faults
-                .add(&name.place, format!("the {what} `{}` was there before", name.value))
-                .and(first, "first here")
-                .help("choose another name: it is unique among all pipelines of a process");
-        }
-    }
 }
 
 fn alert(pipeline: usize, of: &str, said: &Alert, plan: &Plan, faults: &mut Faults) -> Option<plan::Alert> {
@@ -149,11 +130,8 @@ fn alert(pipeline: usize, of: &str, said: &Alert, plan: &Plan, faults: &mut Faul
         to: said.to.iter().map(|to| to.value.clone()).collect(),
     };
     let identity = alert.identity();
-    for (label, at) in said.group.iter().zip(
-        said.group
-            .iter()
-            .map(|name| alert.labels.iter().position(|label| *label == name.value)),
-    ) {
+    for label in &said.group {
+        let at = alert.labels.iter().position(|known| *known == label.value);
         if at.is_some_and(|at| !identity.contains(&at)) {
             faults
                 .add(

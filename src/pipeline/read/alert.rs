@@ -1,10 +1,10 @@
 //! Alerts and receivers, as the file says them.
 
-use super::{Said, default_of, name, text};
+use super::{Said, default_of, name, text, texts};
 use crate::engine::time::Span;
 use crate::pipeline::keys::ALERT;
 use crate::pipeline::leaf;
-use crate::pipeline::node::{Entry, Form, Node, Value};
+use crate::pipeline::node::{Entry, Form, Node};
 
 #[derive(Debug)]
 pub struct Alert {
@@ -183,12 +183,4 @@ fn finite(node: &Node) -> Option<Said<f64>> {
         value,
         place: node.place.clone(),
     })
-}
-
-/// One text or a list of them.
-fn texts(node: &Node) -> Option<Vec<Said<String>>> {
-    match &node.value {
-        Value::List(items) => items.iter().map(text).collect(),
-        _ => Some(vec![text(node)?]),
-    }
 }

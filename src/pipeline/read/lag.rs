@@ -1,12 +1,12 @@
 //! What a document says of lag.
 
-use super::{Said, default_of};
+use super::{Said, default_of, texts};
 use crate::engine::lag::status::Rules;
 use crate::engine::names::Names;
 use crate::engine::plan::{Lag, LagFrom};
 use crate::pipeline::keys::LAG;
 use crate::pipeline::leaf;
-use crate::pipeline::node::{Node, Value};
+use crate::pipeline::node::Node;
 
 /// Read with the pipeline's number still to be set; `None` where a value does not fit, which is a fault already.
 pub fn lag(node: &Node) -> Option<Said<Lag>> {
@@ -41,8 +41,6 @@ fn names(node: Option<&Node>) -> Option<Names> {
     let Some(node) = node else {
         return Some(Names::default());
     };
-    match &node.value {
-        Value::List(items) => items.iter().map(Node::text).collect::<Option<Vec<_>>>().map(Names::of),
-        _ => Some(Names::of([node.text()?])),
-    }
+    let said = texts(node)?;
+    Some(Names::of(said.iter().map(|said| said.value.as_str())))
 }
