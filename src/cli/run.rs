@@ -25,7 +25,7 @@ use crate::export::sender::{SendRequest, Sender};
 use crate::export::settings::{Settings, Signal};
 use crate::export::stats::ExportStats;
 use crate::export::telemetry::{self, Process, Telemetry};
-use crate::http::{self, Exposition, health::Checker};
+use crate::http::{self, Board, Exposition, health::Checker};
 use crate::kafka::{
     self, Cleanup, ConnectError, Connection, EnsureError, KafkaCluster, OrphanWatch, Poller, PollerOptions, TopicSpec,
 };
@@ -143,7 +143,8 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
     let sources = http::Sources {
         process: process.clone(),
         exposition: Exposition::new(process.clone()),
-        checks: checker.checks(),
+        board: Board::new(),
+        checks: Some(checker.checks()),
         since: Instant::now(),
         workers: Arc::default(),
     };

@@ -212,6 +212,8 @@ pub struct TaskView {
     pub watermark: Option<Watermark>,
     /// Only a tap's task keeps one.
     pub ledger: Option<Ledger>,
+    /// The next offset that the runtime knows of, where the ledger was looked at.
+    pub next: Option<i64>,
     /// Series that live in this task.
     pub series: u64,
     /// Records counted into a window that had already closed.
@@ -222,6 +224,16 @@ pub struct TaskView {
     pub alerts: Vec<AlertView>,
     /// Partials waiting for a metric definition, a cap that was reached: whatever a person should be told.
     pub notes: Vec<String>,
+}
+
+impl TaskView {
+    /// By how many offsets the ledger is wrong: zero, or something is lost or counted twice.
+    pub fn imbalance(&self) -> u64 {
+        match (&self.ledger, self.next) {
+            (Some(ledger), Some(next)) => ledger.balance(next).unsigned_abs(),
+            _ => 0,
+        }
+    }
 }
 
 /// One alert that is pending or fires.

@@ -135,10 +135,15 @@ impl Telemetry {
 // === impl Process ===
 
 impl Process {
+    /// What the export loops did, by their names.
+    pub fn exports(&self) -> Vec<(&'static str, ExportSnapshot)> {
+        let each = self.export.iter().map(|(name, stats)| (*name, stats.snapshot()));
+        each.collect()
+    }
+
     /// Everything, as it is now.
     pub fn metrics(&self, now: WallTime) -> ResourceMetrics {
-        let export = self.export.iter().map(|(worker, stats)| (*worker, stats.snapshot()));
-        let export: Vec<(&'static str, ExportSnapshot)> = export.collect();
+        let export = self.exports();
         let numbers = self.stats.lock();
         let metrics = metrics(&numbers, &export, usage(), self.start, now);
         drop(numbers);

@@ -12,9 +12,12 @@ use crate::engine::task::AlertView;
 use crate::runtime::stats::Numbers;
 
 pub fn all(numbers: &Numbers) -> Json {
+    json!({ "status": "success", "data": { "alerts": each(numbers) } })
+}
+
+pub fn each(numbers: &Numbers) -> Vec<Json> {
     let tasks = numbers.workers.values().flat_map(|worker| worker.tasks.values());
-    let alerts = tasks.flat_map(|(_, view)| &view.alerts).map(shown);
-    json!({ "status": "success", "data": { "alerts": alerts.collect::<Vec<Json>>() } })
+    tasks.flat_map(|(_, view)| &view.alerts).map(shown).collect()
 }
 
 fn shown(alert: &AlertView) -> Json {

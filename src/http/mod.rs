@@ -1,5 +1,5 @@
 //! What can be asked over HTTP: `/livez` and `/readyz` for orchestrators, `/health` and what is below it for people,
-//! `/metrics` for Prometheus, `/api/v1/alerts` for who wants to see them.
+//! `/metrics` for Prometheus, `/api/v1/alerts` for who wants to see them, and at `/` a page that shows it all.
 //!
 //! Rule: no answer waits for a broker. Answers come from numbers that the workers leave behind, and from a check that goes
 //! on in the background; a probe storm costs this process a thread and the cluster nothing.
@@ -12,6 +12,7 @@ mod alerts;
 mod guard;
 pub mod health;
 mod metrics;
+mod page;
 mod probes;
 
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -32,7 +33,9 @@ use tokio::sync::{Semaphore, oneshot};
 pub use guard::{Guard, Open};
 use health::Checks;
 pub use metrics::Exposition;
+pub use page::Board;
 
+use crate::export::stats::ExportSnapshot;
 use crate::export::telemetry::Process;
 
 const CONNECTIONS: usize = 256;
@@ -50,7 +53,10 @@ pub struct Sources {
     pub process: Process,
     /// The values of the series that live here.
     pub exposition: Exposition,
-    pub checks: Arc<Checks>,
+    /// What the status page shows.
+    pub board: Board,
+    /// What is known of the brokers; `None` where there are none (the demo).
+    pub checks: Option<Arc<Checks>>,
     /// When the process began.
     pub since: Instant,
     /// How many workers there are: set when the broker was there and the stages have been started.
@@ -59,6 +65,8 @@ pub struct Sources {
 
 /// A listener that is told to stop when this is.
 pub struct Http {
+    /// Where it listens; `None` for nowhere.
+    pub address: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -76,6 +84,7 @@ pub enum HttpError {
 pub fn start(address: &str, guard: Guard, sources: Sources) -> Result<Http, HttpError> {
     if address == "off" {
         return Ok(Http {
+            address: None,
             stop: None,
             thread: None,
         });
@@ -91,6 +100,7 @@ pub fn start(address: &str, guard: Guard, sources: Sources) -> Result<Http, Http
     };
     let listener = std::net::TcpListener::bind(resolved).map_err(bind)?;
     listener.set_nonblocking(true).map_err(bind)?;
+    let bound = listener.local_addr().map_err(bind)?;
     if !resolved.ip().is_loopback() && !guard.has_token() {
         tracing::warn!(
             "--http {address}: others can reach it, and --http-token is not set: who can connect can read what is told there"
@@ -105,6 +115,7 @@ pub fn start(address: &str, guard: Guard, sources: Sources) -> Result<Http, Http
         runtime.block_on(async move {
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
+                    tokio::spawn(sources.board.clone().look(sources.clone()));
                     tokio::select! {
                         () = serve(listener, router(guard, sources)) => {}
                         _ = stopped => {}
@@ -115,12 +126,23 @@ pub fn start(address: &str, guard: Guard, sources: Sources) -> Result<Http, Http
         });
     });
     Ok(Http {
+        address: Some(bound),
         stop: Some(stop),
         thread: Some(thread.map_err(bind)?),
     })
 }
 
 impl Sources {
+    /// How everything is.
+    fn components(&self, export: &[(&'static str, ExportSnapshot)]) -> Vec<health::Component> {
+        let up = self.since.elapsed();
+        let pipeline = match self.has_started() {
+            true => health::pipeline(&self.process.stats.lock().workers, up, Instant::now()),
+            false => health::not_started(),
+        };
+        health::components(self.checks.as_deref(), pipeline, export, up)
+    }
+
     /// All workers have said something.
     fn has_started(&self) -> bool {
         let known = self.process.stats.lock().workers.len();
@@ -130,6 +152,9 @@ impl Sources {
 
 fn router(guard: Guard, sources: Sources) -> Router {
     Router::new()
+        .route("/", get(page::page))
+        .route("/api/v1/status", get(page::status))
+        .route("/api/v1/events", get(page::events))
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
         .route("/metrics", get(metrics::scrape))
@@ -190,26 +215,7 @@ fn answered((code, body): (u16, serde_json::Value)) -> impl IntoResponse {
 }
 
 async fn overall(State(sources): State<Sources>) -> impl IntoResponse {
-    let export = sources
-        .process
-        .export
-        .iter()
-        .map(|(name, stats)| (*name, stats.snapshot()));
-    let export: Vec<_> = export.collect();
-    let pipeline = match sources.has_started() {
-        true => health::pipeline(
-            &sources.process.stats.lock().workers,
-            sources.since.elapsed(),
-            Instant::now(),
-        ),
-        false => health::not_started(),
-    };
-    answered(health::overall(
-        &sources.checks,
-        pipeline,
-        &export,
-        sources.since.elapsed(),
-    ))
+    answered(health::overall(&sources.components(&sources.process.exports())))
 }
 
 async fn alerting(State(sources): State<Sources>) -> impl IntoResponse {
@@ -217,18 +223,34 @@ async fn alerting(State(sources): State<Sources>) -> impl IntoResponse {
 }
 
 async fn kafka(State(sources): State<Sources>) -> impl IntoResponse {
-    answered(health::cluster(&sources.checks))
+    match &sources.checks {
+        Some(checks) => answered(health::cluster(checks)),
+        None => answered(no_brokers()),
+    }
 }
 
 async fn topic(State(sources): State<Sources>, name: Result<Path<String>, PathRejection>) -> impl IntoResponse {
     match name {
-        Ok(Path(name)) => answered(health::topic(&sources.checks, &name).await).into_response(),
+        Ok(Path(name)) => match &sources.checks {
+            Some(checks) => answered(health::topic(checks, &name).await).into_response(),
+            None => answered(no_brokers()).into_response(),
+        },
         Err(_) => answered((400, json!({ "error": "the name of the topic is not UTF-8" }))).into_response(),
     }
 }
 
+fn no_brokers() -> health::Answer {
+    (
+        404,
+        json!({ "error": "there are no brokers here: the log is in memory" }),
+    )
+}
+
 async fn nothing() -> impl IntoResponse {
     let paths = [
+        "/",
+        "/api/v1/status",
+        "/api/v1/events",
         "/livez",
         "/readyz",
         "/metrics",

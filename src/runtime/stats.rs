@@ -76,11 +76,12 @@ impl Stats {
     /// A worker that is gone: its tasks go with it, its numbers stay.
     pub fn gone(&self, worker: &str) {
         self.newest.leave(worker);
-        self.of(worker, |numbers| {
+        // An exporter has its numbers elsewhere.
+        if let Some(numbers) = self.lock().workers.get_mut(worker) {
             numbers.tasks.clear();
             numbers.waiting.clear();
             numbers.ready = false;
-        });
+        }
     }
 }
 

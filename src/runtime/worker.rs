@@ -432,6 +432,7 @@ impl Worker {
                 Phase::Held { .. } => "held",
             };
             let mut view = owned.task.as_ref().map(|task| task.view()).unwrap_or_default();
+            view.next = (owned.phase == Phase::Running).then_some(owned.next);
             if !view.notes.is_empty() && !said.contains_key(&owned.partition) {
                 said.insert(owned.partition.clone(), now);
                 for note in &view.notes {

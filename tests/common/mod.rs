@@ -10,6 +10,7 @@
 
 pub mod acls;
 pub mod broker;
+pub mod browser;
 pub mod chaos;
 pub mod collector;
 pub mod conversation;

@@ -57,6 +57,10 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub seed: u64,
 
+    /// Where the status page is: HOST:PORT, or `off`. Another port is taken where this one is in use
+    #[arg(long, default_value = "127.0.0.1:8686", value_name = "HOST:PORT")]
+    pub http: String,
+
     /// Tap workers
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32))]
     pub workers: u32,

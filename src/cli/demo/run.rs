@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -31,9 +31,12 @@ use crate::engine::task::Stage;
 use crate::engine::time::Span;
 use crate::engine::window::WindowSize;
 use crate::export::outbox::Control;
+use crate::export::parts::Carried;
 use crate::export::receiver::Receiver;
 use crate::export::settings::{Settings, Signal};
 use crate::export::stats::ExportStats;
+use crate::export::telemetry::Process;
+use crate::http::{self, Board, Exposition, Http, HttpError};
 use crate::memory::{Cluster, ClusterClock, TopicOptions};
 use crate::pipeline;
 use crate::runtime::clock::wall_time;
@@ -78,6 +81,8 @@ pub enum DemoError {
     #[error("cannot start: {0}")]
     Settings(#[from] crate::export::settings::SettingsError),
     #[error("cannot start: {0}")]
+    Http(#[from] HttpError),
+    #[error("cannot start: {0}")]
     Topics(#[from] crate::memory::ClusterError),
 }
 
@@ -91,6 +96,7 @@ struct Production {
     world: World,
     control: Arc<Control>,
     observer: Observer,
+    http: Http,
 }
 
 /// See the module.
@@ -100,6 +106,7 @@ pub fn run(args: &DemoArgs) -> Result<Summary, DemoError> {
         planned: args.length,
         workers: args.workers,
         partitions: PARTITIONS,
+        page: None,
         hurry: format!(
             "support.yaml in a hurry: window, out_of_order, idle_after 1 s (the file: 10 s, 5 s, 5 s), answers within 5 s (24 h), \
              skew 1 s (1 min), forget 10 s (1 h), slow 3 s (1 h), 4 seals a second; seed {}",
@@ -111,6 +118,10 @@ pub fn run(args: &DemoArgs) -> Result<Summary, DemoError> {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
     let stage = Production::set_up(args, plan)?;
+    let caption = Caption {
+        page: stage.http.address.map(|address| format!("http://{address}/")),
+        ..caption
+    };
     let mut view = View::open(args, caption)?;
     stage.play(args, &mut view, &interrupted)
 }
@@ -162,6 +173,35 @@ fn topics(cluster: &Cluster, application: &Application) -> Result<(), DemoError>
         cluster.create_topic(&topic.name, topic.partitions, options)?;
     }
     Ok(())
+}
+
+/// What `run` shows over HTTP, but for what it knows of brokers.
+fn page(args: &DemoArgs, world: &World, exports: &[Export], workers: &Arc<OnceLock<usize>>) -> Result<Http, HttpError> {
+    let process = Process {
+        application: "demo".to_owned(),
+        instance: "demo".to_owned(),
+        start: wall_time(),
+        stats: world.stats.clone(),
+        export: exports
+            .iter()
+            .map(|export| (Carried::Otlp(export.signal).worker(), Arc::clone(&export.stats)))
+            .collect(),
+    };
+    let sources = http::Sources {
+        exposition: Exposition::new(process.clone()),
+        process,
+        board: Board::new(),
+        checks: None,
+        since: Instant::now(),
+        workers: Arc::clone(workers),
+    };
+    match http::start(&args.http, http::Guard::default(), sources.clone()) {
+        Err(HttpError::Bind { address, .. }) => {
+            let host = address.rsplit_once(':').map_or("127.0.0.1", |(host, _)| host);
+            http::start(&format!("{host}:0"), http::Guard::default(), sources)
+        }
+        started => started,
+    }
 }
 
 /// The system of the users, as wild as the demo's shorter times allow.
@@ -229,7 +269,11 @@ impl Production {
             stats: Stats::default(),
             running: Running::default(),
         };
+        let workers = Arc::default();
+        let http = page(args, &world, &exports, &workers)?;
         let crew = Crew::muster(&application, exports, &world)?;
+        // It is set once.
+        let _ = workers.set(crew.hands.len() - stats.len());
 
         let feed = Feed::new(BOUNDS);
         let services = feed.spawn(simulator(args), cluster.clone())?;
@@ -274,6 +318,7 @@ impl Production {
             world,
             control,
             observer,
+            http,
         })
     }
 
@@ -322,6 +367,7 @@ impl Production {
         self.world.running.stop();
         self.control.drain(Duration::from_secs(2));
         self.crew.dismiss();
+        self.http.stop();
         let picture = self.observer.look();
         let totals = self.observer.totals();
         Ok(Summary {
@@ -368,6 +414,9 @@ impl View {
             return Ok(screen.is_done(LOOK_EVERY)?);
         }
         if self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+            if let (None, Some(page)) = (self.said, &self.caption.page) {
+                eprintln!("status page: {page}");
+            }
             self.said = Some(Instant::now());
             eprintln!("{}", progress(picture, scene));
         }

@@ -41,6 +41,8 @@ pub struct Caption {
     pub planned: Option<Duration>,
     pub workers: u32,
     pub partitions: u32,
+    /// Where the status page is.
+    pub page: Option<String>,
     /// What the demo does to the pipeline's times, for people.
     pub hurry: String,
 }
@@ -158,7 +160,10 @@ fn render_head(frame: &mut Frame<'_>, area: Rect, picture: &Picture, caption: &C
     let lines = vec![
         beside(area.width, title, Span::from(time).bold()),
         chaos_line(picture),
-        Line::default(),
+        match &caption.page {
+            Some(page) => Line::from(vec!["in a browser   ".fg(QUIET), page.clone().into()]),
+            None => Line::default(),
+        },
     ];
     frame.render_widget(Paragraph::new(lines).block(padded()), area);
 }
@@ -217,6 +222,7 @@ mod tests {
             planned: None,
             workers: 2,
             partitions: 6,
+            page: Some("http://127.0.0.1:8686/".to_owned()),
             hurry: "in a hurry".to_owned(),
         };
         terminal
@@ -293,6 +299,7 @@ mod tests {
             "██",
             "whatsapp, complaint",
             "in a hurry",
+            "in a browser   http://127.0.0.1:8686/",
         ] {
             assert!(screen.contains(words), "{words}\n{screen}");
         }

@@ -17,22 +17,9 @@ use crate::runtime::clock::wall_time;
 /// An HTTP status and a body.
 pub type Answer = (u16, Value);
 
-/// `/health`. `up`: since when the process has been running.
-pub fn overall(checks: &Checks, pipeline: Judged, export: &[(&'static str, ExportSnapshot)], up: Duration) -> Answer {
-    let view = checks.view();
-    let now = wall_time().0;
-    let kafka = kafka(&view);
-    let (outbox, exporter) = (judge::outbox(export, up, now), judge::exporter(export, up, now));
-    let parts = [
-        ("kafka", kafka, view.age),
-        ("pipeline", pipeline, Some(Duration::ZERO)),
-        ("outbox", outbox, Some(Duration::ZERO)),
-        ("exporter", exporter, Some(Duration::ZERO)),
-    ];
-    let health = match parts.iter().map(|(_, judged, _)| judged.health).max() {
-        Some(Health::Error) => Health::Unhealthy,
-        health => health.unwrap_or(Health::Unknown),
-    };
+/// `/health`.
+pub fn overall(parts: &[Component]) -> Answer {
+    let health = worst(parts);
     let components = parts
         .iter()
         .map(|(name, judged, _)| ((*name).to_owned(), json!(judged.health)));
@@ -47,6 +34,38 @@ pub fn overall(checks: &Checks, pipeline: Judged, export: &[(&'static str, Expor
         "checks": Value::Object(checks.collect()),
     });
     (health.code(), body)
+}
+
+/// A component's name, how it is, and how long ago that was found out.
+pub type Component = (&'static str, Judged, Option<Duration>);
+
+/// All components. `up`: since when the process has been running.
+pub fn components(
+    checks: Option<&Checks>,
+    pipeline: Judged,
+    export: &[(&'static str, ExportSnapshot)],
+    up: Duration,
+) -> Vec<Component> {
+    let now = wall_time().0;
+    let (outbox, exporter) = (judge::outbox(export, up, now), judge::exporter(export, up, now));
+    let mut components = vec![
+        ("pipeline", pipeline, Some(Duration::ZERO)),
+        ("outbox", outbox, Some(Duration::ZERO)),
+        ("exporter", exporter, Some(Duration::ZERO)),
+    ];
+    if let Some(checks) = checks {
+        let view = checks.view();
+        components.insert(0, ("kafka", kafka(&view), view.age));
+    }
+    components
+}
+
+/// Of the whole.
+pub fn worst(components: &[Component]) -> Health {
+    match components.iter().map(|(_, judged, _)| judged.health).max() {
+        Some(Health::Error) => Health::Unhealthy,
+        health => health.unwrap_or(Health::Unknown),
+    }
 }
 
 /// The cluster and the topics that the application cannot do without.

@@ -9,6 +9,6 @@ mod answers;
 mod checker;
 mod judge;
 
-pub use answers::{cluster, overall, topic};
+pub use answers::{Answer, Component, cluster, components, overall, topic, worst};
 pub use checker::{Checker, Checks};
-pub use judge::{FRESH, not_started, pipeline};
+pub use judge::{FRESH, Health, not_started, pipeline};

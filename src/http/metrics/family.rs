@@ -43,7 +43,7 @@ pub struct Series {
     /// Nanoseconds since the epoch; zero where there is none.
     pub start: u64,
     /// Of its newest point, nanoseconds since the epoch.
-    time: u64,
+    pub time: u64,
     pipeline: String,
     pub value: Value,
 }
@@ -63,6 +63,7 @@ pub struct Histogram {
 }
 
 /// An exponential histogram as OTLP has it.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Native {
     pub scale: i32,
     pub zero_count: u64,

@@ -9,7 +9,7 @@
 //! - each series is on one instance: all of them have to be fetched, and series move between them.
 
 mod accept;
-mod family;
+pub(super) mod family;
 mod proto;
 mod text;
 
