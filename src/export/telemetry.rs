@@ -9,6 +9,7 @@
 //! - the export stage says what is wrong with the collector; here only a refusal is said, once;
 //! - at the end one last request goes out, with what the drain did.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender as Stopper, channel};
 use std::thread::JoinHandle;
@@ -275,6 +276,23 @@ fn of_workers(writer: &mut Writer, numbers: &Numbers, export: &[(&'static str, E
             "Partitions of joined topics that are not read on because they are ahead of the slowest.",
             "{partition}",
             waiting,
+        );
+    }
+    let mut imbalances: BTreeMap<&str, u64> = BTreeMap::new();
+    for (partition, (_, view)) in workers.values().flat_map(|worker| &worker.tasks) {
+        if view.ledger.is_some() {
+            *imbalances.entry(&partition.topic).or_default() += view.imbalance();
+        }
+    }
+    if !imbalances.is_empty() {
+        let of_topics = imbalances.into_iter();
+        writer.gauge(
+            "streamgauge_ledger_imbalance_records",
+            "Offsets of the partitions of this process whose outcomes the ledger does not have, or has twice.",
+            "{record}",
+            of_topics
+                .map(|(topic, off)| (vec![("topic", topic.to_owned())], off))
+                .collect(),
         );
     }
     let of_each = |value: fn(&crate::runtime::stats::WorkerNumbers) -> u64| {

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use super::*;
-use crate::engine::task::Wait;
+use crate::engine::tap::ledger::{Ledger, Outcome};
+use crate::engine::task::{TaskView, Wait};
+use crate::runtime::log::TopicPartition;
 use crate::runtime::stats::Stats;
 
 const START: WallTime = WallTime(1_000_000);
@@ -140,5 +142,45 @@ fn the_interval_is_the_standard_variable_and_nonsense_names_it() {
     assert!(
         error.contains("OTEL_METRIC_EXPORT_INTERVAL") && error.contains("`soon`"),
         "{error}"
+    );
+}
+
+#[test]
+fn a_ledger_that_does_not_add_up_is_seen_by_its_topic() {
+    let stats = Stats::default();
+    let view = |next| {
+        let mut ledger = Ledger::default();
+        ledger.add(Outcome::Counted, 10);
+        TaskView {
+            ledger: Some(ledger),
+            next,
+            ..TaskView::default()
+        }
+    };
+    let tasks = [
+        ("good", 0, Some(10)),
+        ("bad", 0, Some(10)),
+        ("bad", 1, Some(7)),
+        ("bad", 2, Some(12)),
+        ("bad", 3, None),
+    ];
+    stats.of("tap-0", |numbers| {
+        for (topic, partition, next) in tasks {
+            let topic = topic.to_owned();
+            numbers
+                .tasks
+                .insert(TopicPartition { topic, partition }, ("running", view(next)));
+        }
+    });
+    let metrics = metrics(&stats.lock(), &[], None, START, NOW);
+    let metric::Data::Gauge(gauge) = named(&metrics, "streamgauge_ledger_imbalance_records") else {
+        panic!("no gauge")
+    };
+    let values: Vec<_> = gauge.data_points.iter().map(|point| point.value).collect();
+    let of = |value| Some(number_data_point::Value::AsInt(value));
+    assert_eq!(
+        values,
+        [of(5), of(0)],
+        "three too few and two too many do not make up for each other"
     );
 }
