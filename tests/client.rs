@@ -11,18 +11,11 @@ use std::time::Duration;
 use common::collector::Collector;
 use common::kafka::Kafka;
 use common::points::Attributes;
+use common::sdk::Sdk;
 use common::spans::Span;
 use common::{eventually, folder, my_turn};
-use opentelemetry::metrics::MeterProvider;
-use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
-use opentelemetry_sdk::trace::SdkTracerProvider;
 use rdkafka::message::Message;
-use streamgauge::client::{
-    ConsumeError, Instrumentation, InstrumentedConsumer, InstrumentedProducer, OnFailure, Outgoing,
-};
+use streamgauge::client::{ConsumeError, InstrumentedConsumer, InstrumentedProducer, OnFailure, Outgoing};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const TOPIC: &str = "work";
@@ -37,55 +30,6 @@ const VALUES: [&str; 3] = [
 #[derive(Debug, thiserror::Error)]
 #[error("the ticket system is away")]
 struct Away;
-
-/// An application's own SDK.
-struct Sdk {
-    runtime: tokio::runtime::Runtime,
-    meters: SdkMeterProvider,
-    tracers: SdkTracerProvider,
-}
-
-impl Sdk {
-    fn to(collector: &Collector) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let (metrics, spans) = {
-            let _within = runtime.enter();
-            let metrics = MetricExporter::builder()
-                .with_tonic()
-                .with_endpoint(collector.endpoint());
-            let spans = SpanExporter::builder().with_tonic().with_endpoint(collector.endpoint());
-            (
-                metrics.build().expect("an exporter"),
-                spans.build().expect("an exporter"),
-            )
-        };
-        let resource = Resource::builder().with_service_name("shop").build();
-        Self {
-            runtime,
-            meters: SdkMeterProvider::builder()
-                .with_reader(PeriodicReader::builder(metrics).build())
-                .with_resource(resource.clone())
-                .build(),
-            tracers: SdkTracerProvider::builder()
-                .with_batch_exporter(spans)
-                .with_resource(resource)
-                .build(),
-        }
-    }
-
-    fn instrumentation(&self) -> Instrumentation {
-        Instrumentation::of(self.meters.meter("shop"), self.tracers.tracer("shop"))
-    }
-
-    fn flush(&self) -> Result<(), String> {
-        self.meters.force_flush().map_err(|error| error.to_string())?;
-        self.tracers.force_flush().map_err(|error| error.to_string())
-    }
-}
 
 fn consumer(kafka: &Kafka, sdk: &Sdk, on_failure: OnFailure) -> InstrumentedConsumer {
     let mut settings = kafka.client();

@@ -116,9 +116,14 @@ impl Collector {
         format!("http://127.0.0.1:{}", self.http)
     }
 
+    /// The port whose `/metrics` Prometheus can fetch.
+    pub fn page(&self) -> u16 {
+        self.prometheus
+    }
+
     /// What Prometheus would fetch.
     pub fn exposition(&self) -> Result<String, String> {
-        http::get(self.prometheus, "/metrics").map(|(_, text)| text)
+        http::get(self.page(), "/metrics").map(|(_, text)| text)
     }
 
     /// Everything that was written so far.

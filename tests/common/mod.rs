@@ -25,6 +25,7 @@ pub mod process;
 pub mod prometheus;
 pub mod quantiles;
 pub mod random;
+pub mod sdk;
 pub mod secured;
 pub mod spans;
 pub mod traffic;

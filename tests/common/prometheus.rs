@@ -101,6 +101,19 @@ impl Prometheus {
         })
     }
 
+    /// All values of an instant query, whatever their labels.
+    pub fn values(&self, query: &str) -> Result<Vec<f64>, String> {
+        let (status, body) = http::get(self.port, &format!("/api/v1/query?query={}", http::encoded(query)))?;
+        let json: Json = serde_json::from_str(&body).map_err(|error| format!("{status}: {error}: {body}"))?;
+        match json["data"]["result"].as_array() {
+            Some(results) => Ok(results
+                .iter()
+                .filter_map(|of| of["value"][1].as_str()?.parse().ok())
+                .collect()),
+            None => Err(body),
+        }
+    }
+
     fn ask<T>(&self, query: &str, read: impl Fn(&Json) -> Option<T>) -> Result<BTreeMap<Labels, T>, String> {
         let (status, body) = http::get(self.port, &format!("/api/v1/query?query={}", http::encoded(query)))?;
         let json: Json = serde_json::from_str(&body).map_err(|error| format!("{status}: {error}: {body}"))?;
