@@ -143,7 +143,7 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
     let sources = http::Sources {
         process: process.clone(),
         exposition: Exposition::new(process.clone()),
-        board: Board::new(),
+        board: Board::default(),
         checks: Some(checker.checks()),
         since: Instant::now(),
         workers: Arc::default(),

@@ -13,12 +13,17 @@ use super::collector::Collector;
 /// An application's own SDK.
 pub struct Sdk {
     pub runtime: tokio::runtime::Runtime,
-    meters: SdkMeterProvider,
+    pub meters: SdkMeterProvider,
     tracers: SdkTracerProvider,
 }
 
 impl Sdk {
     pub fn to(collector: &Collector) -> Self {
+        Self::sending(&collector.endpoint())
+    }
+
+    /// To an endpoint of OTLP/gRPC.
+    pub fn sending(endpoint: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -26,10 +31,8 @@ impl Sdk {
             .expect("a runtime");
         let (metrics, spans) = {
             let _within = runtime.enter();
-            let metrics = MetricExporter::builder()
-                .with_tonic()
-                .with_endpoint(collector.endpoint());
-            let spans = SpanExporter::builder().with_tonic().with_endpoint(collector.endpoint());
+            let metrics = MetricExporter::builder().with_tonic().with_endpoint(endpoint);
+            let spans = SpanExporter::builder().with_tonic().with_endpoint(endpoint);
             (
                 metrics.build().expect("an exporter"),
                 spans.build().expect("an exporter"),

@@ -190,7 +190,7 @@ fn page(args: &DemoArgs, world: &World, exports: &[Export], workers: &Arc<OnceLo
     let sources = http::Sources {
         exposition: Exposition::new(process.clone()),
         process,
-        board: Board::new(),
+        board: Board::default(),
         checks: None,
         since: Instant::now(),
         workers: Arc::clone(workers),

@@ -84,8 +84,8 @@ static PAGE: LazyLock<Page> = LazyLock::new(Page::new);
 
 // === impl Board ===
 
-impl Board {
-    pub fn new() -> Self {
+impl Default for Board {
+    fn default() -> Self {
         Self(Arc::new(Inner {
             began: Instant::now(),
             seen: watch::Sender::new(None),
@@ -94,7 +94,9 @@ impl Board {
             come: Notify::new(),
         }))
     }
+}
 
+impl Board {
     /// Looks for ever.
     pub async fn look(self, sources: Sources) {
         let mut trails = Trails::default();

@@ -156,7 +156,7 @@ impl<V> Trail<V> {
             let mut at = self.points.len();
             self.points.retain(|_| {
                 at -= 1;
-                at % 2 == 0
+                usize::is_multiple_of(at, 2)
             });
         }
     }
