@@ -12,6 +12,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::application::{self, Application, DEAD_LETTER_PARTITIONS, InternalTopic};
 use super::cluster::{ApplicationArgs, ClusterArgs, TokenArgs, legal_name};
+use super::logs::{self, LogArgs};
 use super::workers::{self, Running};
 use super::{Exit, complain, environment, lag_source, rights};
 use crate::engine::lag::OFFSETS_TOPIC;
@@ -44,6 +45,8 @@ pub struct RunArgs {
     cluster: ClusterArgs,
     #[command(flatten)]
     application: ApplicationArgs,
+    #[command(flatten)]
+    logs: LogArgs,
 
     /// Name of this instance: static membership, so that a restart takes its partitions back at once. Every running
     /// instance needs a name of its own
@@ -105,7 +108,7 @@ pub struct RunArgs {
 }
 
 pub fn run(args: &RunArgs) -> Exit {
-    super::logs::start();
+    logs::start(args.logs);
     match start(args) {
         Ok(exit) | Err(exit) => exit,
     }
@@ -113,7 +116,9 @@ pub fn run(args: &RunArgs) -> Exit {
 
 fn start(args: &RunArgs) -> Result<Exit, Exit> {
     let plan = pipeline::load(&args.pipelines, &environment).map_err(|diagnostics| {
-        eprintln!("{diagnostics}");
+        if !logs::say("pipeline_refused", &diagnostics.to_string()) {
+            eprintln!("{diagnostics}");
+        }
         Exit::Usage
     })?;
     let application_id = &args.application.application_id;
@@ -155,13 +160,18 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
     name_missing_topics(&cluster, &application);
 
     tracing::info!(
-        application = application.id,
+        event_type = "started", application = application.id,
         instance = args.instance.as_deref().unwrap_or("(dynamic)"),
         stages = ?args.stages,
         "started"
     );
     for export in &exports {
-        tracing::info!("{} go to {}", export.carries.parts(), export.sender.target());
+        tracing::info!(
+            event_type = "export_target",
+            "{} go to {}",
+            export.carries.parts(),
+            export.sender.target()
+        );
     }
     let export_control = Arc::new(Control::default());
     let telemetry = telemetry(args, process)?;
@@ -262,7 +272,7 @@ fn polling(connection: Connection, options: PollerOptions) -> Beside {
         match Poller::start(&connection, options.clone()) {
             Ok(poller) => Box::new(poller),
             Err(error) => {
-                tracing::error!(%error, "no thread to poll groups: there will be no lag");
+                tracing::error!(event_type = "thread_missing", %error, "no thread to poll groups: there will be no lag");
                 Box::new(())
             }
         }
@@ -353,6 +363,7 @@ fn prepare_topics(
             Ok(()) => return Ok(true),
             Err(NotPrepared::Yet(why)) => {
                 tracing::warn!(
+                    event_type = "broker_awaited",
                     "{why}; waiting for the broker at --bootstrap {} (STREAMGAUGE_BOOTSTRAP)",
                     args.cluster.bootstrap
                 );
@@ -416,10 +427,10 @@ fn try_to_prepare(cluster: &KafkaCluster, application: &mut Application, args: &
         error => NotPrepared::Ever(usage(error)),
     })?;
     for topic in &done.created {
-        tracing::info!(topic, "created");
+        tracing::info!(event_type = "topic_created", topic, "created");
     }
     for note in &done.notes {
-        tracing::warn!("{note}");
+        tracing::warn!(event_type = "topic_note", "{note}");
     }
     if !done.created.is_empty() {
         // What may be done with a topic is told only once it is there.
@@ -463,7 +474,10 @@ fn leaves_open(application: &Application) -> bool {
 }
 
 fn poll_because(application: &mut Application, why: &str) {
-    tracing::warn!("groups are polled by the Admin API, and not read from their topic: {why}");
+    tracing::warn!(
+        event_type = "groups_polled",
+        "groups are polled by the Admin API, and not read from their topic: {why}"
+    );
     let plan = Arc::make_mut(&mut application.plan);
     plan.lag.iter_mut().for_each(|lag| lag.from = LagFrom::Admin);
 }
@@ -541,16 +555,27 @@ fn name_missing_topics(cluster: &KafkaCluster, application: &Application) {
             for topic in found {
                 match (topic.partitions, topic.problem) {
                     (_, Some(problem)) => {
-                        tracing::error!(topic = topic.name, "the input topic cannot be read: {problem}")
+                        tracing::error!(
+                            event_type = "input_topic_unreadable",
+                            topic = topic.name,
+                            "the input topic cannot be read: {problem}"
+                        )
                     }
                     (None, None) => {
-                        tracing::warn!(topic = topic.name, "the input topic does not exist yet; waiting for it")
+                        tracing::warn!(
+                            event_type = "input_topic_missing",
+                            topic = topic.name,
+                            "the input topic does not exist yet; waiting for it"
+                        )
                     }
                     (Some(_), None) => {}
                 }
             }
         }
-        Err(error) => tracing::warn!("cannot ask for the input topics: {error}"),
+        Err(error) => tracing::warn!(
+            event_type = "input_topics_unknown",
+            "cannot ask for the input topics: {error}"
+        ),
     }
 }
 
@@ -561,9 +586,13 @@ fn stop_on_signals(running: &Running) -> Result<(), Exit> {
         for (count, signal) in signals.forever().enumerate() {
             if count > 0 {
                 // The second signal means now: state is safe, the next start settles what is open.
+                logs::end();
                 std::process::exit(128 + signal);
             }
-            tracing::info!("stopping: sealing, committing, exporting what is there");
+            tracing::info!(
+                event_type = "stopping",
+                "stopping: sealing, committing, exporting what is there"
+            );
             running.stop();
         }
     });
@@ -606,12 +635,18 @@ fn end(args: &RunArgs, threads: Threads, running: &Running, control: &Control) -
         };
     }
     if exported.iter().any(Option::is_none) {
-        tracing::warn!("an export loop did not end in time; what is left in the outbox goes out at the next start");
+        tracing::warn!(
+            event_type = "drain_unfinished",
+            "an export loop did not end in time; what is left in the outbox goes out at the next start"
+        );
     }
     if !finished {
-        tracing::warn!("a worker did not end in time; the next start settles its transaction");
+        tracing::warn!(
+            event_type = "drain_unfinished",
+            "a worker did not end in time; the next start settles its transaction"
+        );
     }
-    tracing::info!("stopped");
+    tracing::info!(event_type = "stopped", "stopped");
     Exit::Done
 }
 

@@ -90,6 +90,7 @@ impl Lane {
             },
             Verdict::PartialSuccess { rejected, message } => {
                 tracing::warn!(
+                    event_type = "request_partly_rejected",
                     partition = self.partition,
                     rejected,
                     "the collector took a request only in part: {message}"
@@ -108,6 +109,7 @@ impl Lane {
         };
         for piece in &outcome.quarantined {
             tracing::warn!(
+                event_type = "points_refused",
                 partition = self.partition,
                 points = piece.points,
                 "refused for good: {}",

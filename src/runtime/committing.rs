@@ -140,6 +140,7 @@ impl Worker {
             Err(LogError::Retry(_)) => Ok(()),
             Err(LogError::Abort(why)) => {
                 tracing::info!(
+                    event_type = "transaction_aborted",
                     worker = self.options.name,
                     attempts = sealed.attempts,
                     "transaction aborted: {why}"
@@ -188,7 +189,11 @@ impl Worker {
 
     /// A new producer; every task is closed and read again from what is committed.
     pub(super) fn start_over(&mut self, why: &str) {
-        tracing::warn!(worker = self.options.name, "closing all tasks and starting over: {why}");
+        tracing::warn!(
+            event_type = "worker_restarted",
+            worker = self.options.name,
+            "closing all tasks and starting over: {why}"
+        );
         self.stats.of(&self.options.name, |numbers| numbers.fatal += 1);
         self.renew = Some(true);
         self.sealed = None;

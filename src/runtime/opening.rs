@@ -29,7 +29,12 @@ impl Worker {
             self.stats.of(&self.options.name, |numbers| numbers.rebalances += 1);
             match change {
                 Change::Assigned(partitions) => {
-                    tracing::info!(worker = self.options.name, "assigned {}", named(&partitions));
+                    tracing::info!(
+                        event_type = "partitions_assigned",
+                        worker = self.options.name,
+                        "assigned {}",
+                        named(&partitions)
+                    );
                     let at: Vec<(TopicPartition, i64)> =
                         partitions.iter().map(|partition| (partition.clone(), 0)).collect();
                     if let Err(error) = self.log.assign(&at, true) {
@@ -39,7 +44,12 @@ impl Worker {
                     self.owned.extend(partitions.into_iter().map(Owned::new));
                 }
                 Change::Revoked(partitions) => {
-                    tracing::info!(worker = self.options.name, "revoked {}", named(&partitions));
+                    tracing::info!(
+                        event_type = "partitions_revoked",
+                        worker = self.options.name,
+                        "revoked {}",
+                        named(&partitions)
+                    );
                     self.settle(now)?;
                     if self.sealed.is_none() && self.renew.is_none() {
                         self.seal(now)?;
@@ -48,7 +58,12 @@ impl Worker {
                     self.give_up(&partitions, now)?;
                 }
                 Change::Lost(partitions) => {
-                    tracing::info!(worker = self.options.name, "lost {}", named(&partitions));
+                    tracing::info!(
+                        event_type = "partitions_lost",
+                        worker = self.options.name,
+                        "lost {}",
+                        named(&partitions)
+                    );
                     self.give_up(&partitions, now)?;
                 }
             }
@@ -125,7 +140,11 @@ impl Worker {
                 match self.stage.open(&partition.topic, partition.partition, at) {
                     Ok(task) => (task, offset),
                     Err(why) if self.options.accept_reset => {
-                        tracing::warn!(worker = self.options.name, "reset accepted: {why}");
+                        tracing::warn!(
+                            event_type = "reset_accepted",
+                            worker = self.options.name,
+                            "reset accepted: {why}"
+                        );
                         let start = self.within_log(partition, offset)?;
                         let at = Open::Reset {
                             start,
@@ -143,7 +162,11 @@ impl Worker {
                 let (start_at, reset) = match start_at {
                     Ok(start_at) => (start_at, false),
                     Err(why) if self.options.accept_reset => {
-                        tracing::warn!(worker = self.options.name, "reset accepted: {why}");
+                        tracing::warn!(
+                            event_type = "reset_accepted",
+                            worker = self.options.name,
+                            "reset accepted: {why}"
+                        );
                         (StartAt::Earliest, true)
                     }
                     Err(why) => return Err(OpenError::Stop(why)),
@@ -185,6 +208,7 @@ impl Worker {
             }
         };
         tracing::debug!(
+            event_type = "partition_opened",
             worker = self.options.name,
             "{}/{} is opened at offset {next}, {}",
             partition.topic,
@@ -303,6 +327,7 @@ impl Worker {
         } else if at.1.elapsed() >= STANDS_STILL {
             at.1 = Instant::now();
             tracing::warn!(
+                event_type = "restore_stalled",
                 worker = self.options.name,
                 "{}/{} is read up to offset {position} of {target}, and no more came for {} s: the brokers do not answer, or a \
                  transaction was left open there (kafka-transactions.sh find-hanging shows it, abort ends it)",
@@ -383,6 +408,7 @@ impl Worker {
                 task.accept(Input::Expired { start }).map_err(halted)?;
             }
             tracing::warn!(
+                event_type = "records_expired",
                 worker = self.options.name,
                 "{}/{} lost offsets {} to {}: retention was faster than this group; counted as expired",
                 partition.topic,

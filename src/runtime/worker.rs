@@ -274,6 +274,7 @@ impl Worker {
             Halt::Hold(reason) => {
                 let owned = &mut self.owned[index];
                 tracing::warn!(
+                    event_type = "partition_held",
                     worker = self.options.name,
                     partition = owned.partition.partition,
                     "held: {reason}"
@@ -306,12 +307,15 @@ impl Worker {
                 Notice::OutOfRange(partition) => self.out_of_range(&partition, now)?,
                 Notice::UnknownTopic(topic) => {
                     tracing::warn!(
+                        event_type = "input_topic_missing",
                         worker = self.options.name,
                         topic,
                         "topic does not exist yet; waiting for it"
                     );
                 }
-                Notice::Trouble(what) => tracing::warn!(worker = self.options.name, "{what}"),
+                Notice::Trouble(what) => {
+                    tracing::warn!(event_type = "kafka_trouble", worker = self.options.name, "{what}")
+                }
             }
         }
         Ok(())
@@ -403,7 +407,7 @@ impl Worker {
         match error {
             LogError::Retry(why) | LogError::Abort(why) => {
                 if now >= self.troubled_until {
-                    tracing::debug!(worker = self.options.name, "{why}");
+                    tracing::debug!(event_type = "kafka_trouble", worker = self.options.name, "{why}");
                 }
                 self.troubled_until = now.ahead(RETRY_AFTER);
                 Ok(())
@@ -435,7 +439,7 @@ impl Worker {
             if !view.notes.is_empty() && !said.contains_key(&owned.partition) {
                 said.insert(owned.partition.clone(), now);
                 for note in &view.notes {
-                    tracing::warn!(worker = name, "{note}");
+                    tracing::warn!(event_type = "task_note", worker = name, "{note}");
                 }
             }
             if let Phase::Held { reason, .. } = &owned.phase {
