@@ -2,8 +2,6 @@
 //!
 //! Rule: once they are set up, everything on stderr is a log line: complaints and panics too.
 
-use std::backtrace::{Backtrace, BacktraceStatus};
-use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
 
 use clap::{Args, ValueEnum};
@@ -62,8 +60,8 @@ pub fn start(args: LogArgs) {
     if let Err(error) = started {
         return super::complain(format!("log lines cannot be set up: {error}"));
     }
+    lines.take_panics();
     let _ = LINES.set(lines);
-    std::panic::set_hook(Box::new(panicked));
     if let Some(error) = refused {
         tracing::warn!(event_type = "log_filter_refused", "RUST_LOG: {error}; it is not used");
     }
@@ -85,25 +83,5 @@ pub fn say(event_type: &'static str, message: &str) -> bool {
 pub fn end() {
     if let Some(lines) = LINES.get() {
         lines.flush();
-    }
-}
-
-fn panicked(panic: &PanicHookInfo<'_>) {
-    let mut details = Map::new();
-    let mut put = |name: &str, value: String| details.insert(name.to_owned(), value.into());
-    put("message", panic.payload_as_str().unwrap_or("no message").to_owned());
-    put(
-        "thread",
-        std::thread::current().name().unwrap_or("(unnamed)").to_owned(),
-    );
-    if let Some(place) = panic.location() {
-        put("location", place.to_string());
-    }
-    let backtrace = Backtrace::capture();
-    if backtrace.status() == BacktraceStatus::Captured {
-        put("backtrace", backtrace.to_string());
-    }
-    if let Some(lines) = LINES.get() {
-        lines.say_of_panic(details);
     }
 }

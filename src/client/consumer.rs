@@ -249,10 +249,12 @@ impl InstrumentedConsumer {
                 )
             };
         }
+        let within = context.clone().attach();
         match outcome {
             Outcome::Success => say!(info),
             Outcome::Failure | Outcome::Error => say!(error),
         }
+        drop(within);
         match handled {
             Ok(_) => outcome,
             Err(panic) => resume_unwind(panic),

@@ -56,10 +56,10 @@ pub const EVENTS: &[(&str, &str)] = &[
         "the brokers did not tell which input topics there are",
     ),
     ("kafka_trouble", "trouble with the brokers that may pass"),
-    ("librdkafka", "what the Kafka library says"),
     ("library_event", "what another library says; `target` says which"),
-    ("log_filter_refused", "RUST_LOG is not a filter, and is not used"),
+    ("librdkafka", "what the Kafka library says"),
     ("log_ends_unknown", "where logs end was not answered"),
+    ("log_filter_refused", "RUST_LOG is not a filter, and is not used"),
     ("mail_partly_refused", "mail did not reach all of its addresses"),
     ("outbox_gap", "retention was faster than the export: requests are lost"),
     (

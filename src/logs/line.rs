@@ -5,7 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata};
 
@@ -21,6 +22,15 @@ pub struct Line {
     level: Level,
     event_type: String,
     details: Map<String, Value>,
+}
+
+/// The keys in the order of the guide.
+#[derive(Serialize)]
+struct Shown<'a> {
+    timestamp: String,
+    level: &'static str,
+    event_type: &'a str,
+    details: &'a Map<String, Value>,
 }
 
 /// What an event carries.
@@ -51,13 +61,15 @@ impl Line {
     /// With its line feed.
     pub fn render(&self, format: Format) -> Vec<u8> {
         let mut text = match format {
-            Format::Json => json!({
-                "timestamp": format!("{:.6}", self.at),
-                "level": self.level_name(),
-                "event_type": self.event_type,
-                "details": self.details,
-            })
-            .to_string(),
+            Format::Json => {
+                let shown = Shown {
+                    timestamp: format!("{:.6}", self.at),
+                    level: self.level_name(),
+                    event_type: &self.event_type,
+                    details: &self.details,
+                };
+                serde_json::to_string(&shown).unwrap_or_default()
+            }
             Format::Text { colours } => self.text(colours),
         };
         text.push('\n');

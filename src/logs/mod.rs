@@ -12,7 +12,9 @@ pub mod events;
 mod line;
 mod repeats;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{IsTerminal, Write};
+use std::panic::PanicHookInfo;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
@@ -104,9 +106,27 @@ impl Lines {
         self.0.lock().write(self.0.format, &line);
     }
 
-    /// The same out of a panic, which may have begun in here.
-    pub fn say_of_panic(&self, details: Map<String, Value>) {
+    /// From now on a panic of any thread is a line too.
+    pub fn take_panics(&self) {
+        let lines = self.clone();
+        std::panic::set_hook(Box::new(move |panic| lines.say_of(panic)));
+    }
+
+    fn say_of(&self, panic: &PanicHookInfo<'_>) {
+        let mut details = Map::new();
+        let mut put = |name: &str, value: String| details.insert(name.to_owned(), value.into());
+        put("message", panic.payload_as_str().unwrap_or("no message").to_owned());
+        let thread = std::thread::current();
+        put("thread", thread.name().unwrap_or("(unnamed)").to_owned());
+        if let Some(place) = panic.location() {
+            put("location", place.to_string());
+        }
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            put("backtrace", backtrace.to_string());
+        }
         let line = Line::new(Level::ERROR, "panic", details);
+        // It may have begun where lines are written.
         match self.0.out.try_lock() {
             Ok(mut out) => out.write(self.0.format, &line),
             Err(TryLockError::Poisoned(out)) => out.into_inner().write(self.0.format, &line),
