@@ -21,7 +21,7 @@ static LINES: OnceLock<Lines> = OnceLock::new();
 
 #[derive(Args, Clone, Copy, Debug)]
 pub struct LogArgs {
-    /// What log lines look like
+    /// What log lines look like; `auto` is text on a terminal, JSON elsewhere
     #[arg(long, env = "STREAMGAUGE_LOG_FORMAT", default_value = "auto", value_name = "FORMAT")]
     log_format: LogFormat,
 
@@ -32,11 +32,8 @@ pub struct LogArgs {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LogFormat {
-    /// Text on a terminal, JSON elsewhere
     Auto,
-    /// For people
     Text,
-    /// One JSON object a line
     Json,
 }
 

@@ -21,6 +21,7 @@ use crate::engine::task::Stage;
 use crate::engine::time::Span;
 use crate::export::notify::Notifier;
 use crate::export::outbox::{self, Control, OutboxConfig};
+use crate::export::own_traces::OwnTraces;
 use crate::export::parts::Carried;
 use crate::export::sender::{SendRequest, Sender};
 use crate::export::settings::{Settings, Signal};
@@ -56,6 +57,11 @@ pub struct RunArgs {
     /// Where metrics and traces go; wins over OTEL_EXPORTER_OTLP_ENDPOINT [default: http://127.0.0.1:4317]
     #[arg(long, value_name = "URL")]
     otlp: Option<String>,
+
+    /// How many of its own commits, restores, rebalances and exports are traced: 0 to 1. Commits of records whose writer
+    /// traces them are always, unless it is 0
+    #[arg(long, env = "STREAMGAUGE_OWN_TRACES", default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
+    own_traces: f64,
 
     /// Where to listen for probes: HOST:PORT, or `off`
     #[arg(
@@ -174,6 +180,7 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
         );
     }
     let export_control = Arc::new(Control::default());
+    let traces = own_traces(args, &process)?;
     let telemetry = telemetry(args, process)?;
     let threads = start_stages(
         args,
@@ -191,6 +198,9 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
     wait(&stopping, &threads);
     drop(orphans);
     let exit = end(args, threads, &stopping, &export_control);
+    if let Some(traces) = traces {
+        traces.stop();
+    }
     telemetry.stop();
     http.stop();
     drop(checker);
@@ -308,6 +318,17 @@ fn telemetry(args: &RunArgs, process: Process) -> Result<Telemetry, Exit> {
         every: telemetry::interval(&environment).map_err(usage)?,
         sender: sender(args, Signal::Metrics)?,
     })
+}
+
+/// The process's own spans, where they are wanted.
+fn own_traces(args: &RunArgs, process: &Process) -> Result<Option<OwnTraces>, Exit> {
+    if args.own_traces <= 0.0 {
+        return Ok(None);
+    }
+    let sender = sender(args, Signal::Traces)?;
+    OwnTraces::start(process, args.own_traces, sender)
+        .map(Some)
+        .map_err(usage)
 }
 
 /// The loops that run here. Settings that make no sense are told whether they do or not.
@@ -683,4 +704,9 @@ fn stage_of(text: &str) -> Result<Stage, String> {
 
 fn duration(text: &str) -> Result<Span, String> {
     pipeline::read_duration(text).ok_or_else(|| "takes a duration: 500ms, 5s, 2m, 24h, 7d".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "takes a number from 0 to 1, for example 0.01".to_owned())
 }

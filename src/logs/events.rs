@@ -66,6 +66,10 @@ pub const EVENTS: &[(&str, &str)] = &[
         "own_metrics_refused",
         "the collector does not take the process's own metrics",
     ),
+    (
+        "own_traces_refused",
+        "the collector does not take the process's own spans",
+    ),
     ("panic", "a bug: a thread has ended where it must not"),
     (
         "partition_held",

@@ -20,6 +20,7 @@ use super::owned::{Owned, Phase, Taken};
 use super::sealed::Sealed;
 use super::stats::Stats;
 use super::surveying::Surveying;
+use super::traced::Commits;
 use super::waiting::{Heed, Waiting};
 use crate::engine::task::{Halt, Input, OpenTask, PartitionCounts, Stage, Wait};
 use crate::engine::time::{Span, WallTime};
@@ -114,6 +115,7 @@ pub struct Worker {
     /// What the seal under way answers who asks for the newest points, once it is committed.
     pub(super) answering: Option<(Question, BTreeMap<TopicPartition, Requests>)>,
     pub(super) commit_began: Option<Instant>,
+    pub(super) commits: Commits,
     pub(super) step: u64,
     pub(super) troubled_until: WallTime,
     pub(super) waiting: Waiting,
@@ -153,6 +155,7 @@ impl Worker {
             beside: None,
             answering: None,
             commit_began: None,
+            commits: Commits::new(),
             step: 0,
             troubled_until: WallTime(0),
             waiting: Waiting::default(),
@@ -231,7 +234,12 @@ impl Worker {
 
     fn read(&mut self, now: WallTime, wait: Duration) -> Result<usize, Stop> {
         let Self {
-            log, owned, last, step, ..
+            log,
+            owned,
+            last,
+            step,
+            commits,
+            ..
         } = self;
         let step = *step;
         let mut taken = 0;
@@ -246,7 +254,10 @@ impl Worker {
             };
             *last = index;
             match owned[index].take(record, now, step) {
-                Taken::Yes => taken += 1,
+                Taken::Yes => {
+                    taken += 1;
+                    commits.take(record.headers);
+                }
                 Taken::Ignored => {}
                 Taken::Refused(halt) => {
                     refused = Some((index, halt));
