@@ -607,7 +607,6 @@ fn stop_on_signals(running: &Running) -> Result<(), Exit> {
         for (count, signal) in signals.forever().enumerate() {
             if count > 0 {
                 // The second signal means now: state is safe, the next start settles what is open.
-                logs::end();
                 std::process::exit(128 + signal);
             }
             tracing::info!(

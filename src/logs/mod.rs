@@ -5,7 +5,7 @@
 //!
 //! Edges:
 //! - a line is written in one piece, so that lines of several threads do not mix;
-//! - lines that repeat are counted instead ([`repeats`]); no line is lost without a count, unless the process is killed;
+//! - lines that repeat are counted instead ([`repeats`]); no line is lost without a count, unless the process is killed or told twice to stop;
 //! - events of libraries have no type of their own: theirs is `library_event`, and `target` says whose they are.
 
 pub mod events;
@@ -115,7 +115,10 @@ impl Lines {
     fn say_of(&self, panic: &PanicHookInfo<'_>) {
         let mut details = Map::new();
         let mut put = |name: &str, value: String| details.insert(name.to_owned(), value.into());
-        put("message", panic.payload_as_str().unwrap_or("no message").to_owned());
+        let payload = panic.payload();
+        let formatted = payload.downcast_ref::<String>().map(String::as_str);
+        let message = formatted.or_else(|| payload.downcast_ref::<&str>().copied());
+        put("message", message.unwrap_or("no message").to_owned());
         let thread = std::thread::current();
         put("thread", thread.name().unwrap_or("(unnamed)").to_owned());
         if let Some(place) = panic.location() {
