@@ -150,8 +150,8 @@ impl Fields {
 
     pub fn into_line(mut self, metadata: &Metadata<'_>) -> Line {
         let target = metadata.target();
-        let event_type = self.event_type.unwrap_or_else(|| {
-            self.details.insert("target".to_owned(), target.into());
+        let event_type = self.event_type.take().unwrap_or_else(|| {
+            self.name_library(target);
             OF_LIBRARIES.to_owned()
         });
         // OpenTelemetry's own events come out of the middle of what is asked here.
@@ -159,6 +159,14 @@ impl Fields {
             name_span(&mut self.details);
         }
         Line::new(*metadata.level(), event_type, self.details)
+    }
+
+    /// Libraries that use the crate `log` say in fields who they are.
+    fn name_library(&mut self, target: &str) {
+        let given = self.details.remove("log.target");
+        self.details.retain(|name, _| !name.starts_with("log."));
+        let target = given.unwrap_or_else(|| target.into());
+        self.details.insert("target".to_owned(), target);
     }
 
     fn put(&mut self, field: &Field, value: Value) {

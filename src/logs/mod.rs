@@ -5,7 +5,8 @@
 //!
 //! Edges:
 //! - a line is written in one piece, so that lines of several threads do not mix;
-//! - lines that repeat are counted instead ([`repeats`]); no line is lost without a count, unless the process is killed or told twice to stop;
+//! - lines that repeat are counted instead (`repeats`); no line is lost without a count, unless the process is killed or
+//!   told twice to stop;
 //! - events of libraries have no type of their own: theirs is `library_event`, and `target` says whose they are.
 
 pub mod events;

@@ -76,6 +76,13 @@ fn what_libraries_say_has_their_name() {
     let lines = objects(0, || tracing::info!(target: "hyper::proto", "a connection"));
     assert_eq!(lines[0]["event_type"], "library_event");
     assert_eq!(lines[0]["details"]["target"], "hyper::proto");
+    let lines = objects(0, || {
+        tracing::info!(target: "log", log.target = "rdkafka::client", log.line = 7, "a client");
+    });
+    assert_eq!(
+        lines[0]["details"],
+        serde_json::json!({ "target": "rdkafka::client", "message": "a client" })
+    );
 }
 
 #[test]

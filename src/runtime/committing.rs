@@ -213,7 +213,7 @@ impl Worker {
         self.sealed = None;
         self.answering = None;
         self.commit_began = None;
-        self.commits.end(Some(why));
+        self.commits.start_over(why);
         for owned in &mut self.owned {
             if matches!(owned.phase, Phase::Restoring { .. }) {
                 let changelog = self.options.topics.changelog.clone().unwrap_or_default();

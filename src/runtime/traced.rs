@@ -5,7 +5,7 @@
 //!
 //! Edges:
 //! - a commit is linked to the trace of one record in it: the first whose `traceparent` header says that it is sampled,
-//!   among the first [`LOOKS`] that are read for the transaction. It is no child of it: a transaction is no part of what
+//!   among the first few that are read for the transaction. It is no child of it: a transaction is no part of what
 //!   one writer does;
 //! - a span that is not ended ends when it is dropped.
 
@@ -172,6 +172,13 @@ impl Commits {
 
     pub fn end(&mut self, error: Option<&str>) {
         std::mem::take(&mut self.span).end(error);
+    }
+
+    /// Everything is read again.
+    pub fn start_over(&mut self, why: &str) {
+        self.end(Some(why));
+        self.read = Read::default();
+        self.sealed = Read::default();
     }
 }
 
