@@ -8,6 +8,7 @@ pub mod client;
 pub mod export;
 pub mod http;
 pub mod kafka;
+pub mod logs;
 pub mod memory;
 pub mod pipeline;
 pub mod runtime;

@@ -10,12 +10,17 @@ use std::time::Duration;
 
 use common::collector::Collector;
 use common::kafka::Kafka;
+use common::lines::{self, Page};
 use common::points::Attributes;
 use common::sdk::Sdk;
 use common::spans::Span;
 use common::{eventually, folder, my_turn};
 use rdkafka::message::Message;
 use streamgauge::client::{ConsumeError, InstrumentedConsumer, InstrumentedProducer, OnFailure, Outgoing};
+use streamgauge::logs::{Format, Lines};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const TOPIC: &str = "work";
@@ -68,6 +73,11 @@ fn what_an_application_sends_and_handles_is_measured_traced_and_committed_after_
     let mut collector = Collector::start(folder.path());
     let sdk = Sdk::to(&collector);
     kafka.create_topic(TOPIC, 1, &[]);
+    let logs = Page::default();
+    let logged = Lines::new(Format::Json, 0, logs.clone());
+    tracing_subscriber::registry()
+        .with(logged.with_filter(LevelFilter::INFO))
+        .init();
 
     let mut settings = kafka.client();
     settings.set("statistics.interval.ms", "200");
@@ -200,6 +210,23 @@ fn what_an_application_sends_and_handles_is_measured_traced_and_committed_after_
         Ok(())
     });
 
+    // The same in log lines, of the guide's shape.
+    assert_eq!(lines::faults(&logs.text()), [""; 0]);
+    let said = |event_type: &str, level: &str, status: &str| {
+        let all = logs.of(event_type).into_iter();
+        all.filter(|(of, details)| of == level && details["status"] == status && details["topic"] == TOPIC)
+            .count()
+    };
+    let counts = [
+        said("producer_event", "INFO", "success"),
+        said("producer_event", "WARNING", "error"),
+        said("consumer_event", "INFO", "success"),
+        said("consumer_event", "ERROR", "failure"),
+        said("consumer_event", "ERROR", "error"),
+    ];
+    assert_eq!(counts, [3, 2, 3, 2, 2], "{}", logs.text());
+    assert!(!logs.text().contains("correlation_id"), "no value is logged");
+
     // The same in Prometheus, with no doubled suffix.
     let kind = |(name, kind): (&str, &str)| (name.to_owned(), kind.to_owned());
     let wanted: BTreeSet<_> = [
@@ -241,6 +268,13 @@ fn what_an_application_sends_and_handles_is_measured_traced_and_committed_after_
         .find(|span| span.text("name") == "process-message")
         .expect("a handler's span");
     assert_eq!(child.text("parentSpanId"), parts[2]);
+    for (event_type, span) in [("producer_event", parts[2]), ("consumer_event", child.text("spanId"))] {
+        let (_, first) = &logs.of(event_type)[0];
+        assert_eq!(
+            (&first["trace_id"], &first["span_id"]),
+            (&parts[1].into(), &span.into())
+        );
+    }
     let attributes = [
         ("messaging.system", "kafka"),
         ("messaging.destination", TOPIC),

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -123,6 +123,8 @@ fn every_conversation_is_one_whole_trace_though_the_process_is_killed() {
         &kafka.bootstrap(),
         &collector.endpoint(),
     );
+    let mut application = application.with(&["--own-traces", "1"]);
+    application.environment = vec![("OTEL_BSP_SCHEDULE_DELAY", "200".to_owned())];
     let mut instance = application.start("one");
     eventually("it is ready", LIMIT, || instance.is_ready());
     let mut told = BTreeMap::new();
@@ -140,6 +142,9 @@ fn every_conversation_is_one_whole_trace_though_the_process_is_killed() {
         found => Err(format!("{found} roots of {}", told.len())),
     });
     instance.stop();
+    eventually("the process's own spans", LIMIT, || {
+        did(&collector.spans().own, &told, &instance.process().output())
+    });
     let spans = collector.spans();
     eprintln!(
         "{} conversations, {} traces, {} spans received",
@@ -162,6 +167,66 @@ fn every_conversation_is_one_whole_trace_though_the_process_is_killed() {
         let seconds = exemplar["asDouble"].as_f64().expect("a number");
         assert_eq!((seconds * 1e6).round() as i64, end - start);
         assert_eq!(text("timeUnixNano"), (end * 1_000).to_string());
+    }
+}
+
+/// What the process did, as it says so itself.
+fn did(own: &BTreeMap<String, Span>, told: &BTreeMap<String, Told>, log: &str) -> Result<(), String> {
+    let named = |name: &'static str| own.values().filter(move |span| span.text("name") == name);
+    let number = |span: &Span, name: &str| -> u64 {
+        let number = span.attribute(name).and_then(|text| text.parse().ok());
+        number.unwrap_or_else(|| panic!("{name} is no number in {span:?}"))
+    };
+    let writers: BTreeSet<(&str, &str)> = told
+        .values()
+        .filter_map(|told| told.context.as_ref())
+        .map(|(trace, span)| (trace.as_str(), span.as_str()))
+        .collect();
+    let mut linked = 0;
+    for commit in named("commit") {
+        let links = commit.links();
+        assert!(links.len() <= 1, "{commit:?}");
+        assert!(links.iter().all(|link| writers.contains(link)), "{commit:?}");
+        if !links.is_empty() {
+            linked += 1;
+            let worker = commit.attribute("streamgauge.worker").expect("a worker");
+            assert!(
+                worker.starts_with("tap-"),
+                "only taps read what writers trace: {commit:?}"
+            );
+            assert!(number(commit, "streamgauge.records") > 0 && number(commit, "streamgauge.bytes") > 0);
+            assert!(number(commit, "streamgauge.partitions") > 0);
+        }
+    }
+    let back = |span: &&Span| {
+        let topic = span.attribute("messaging.destination");
+        topic == Some("support-correlate-changelog") && number(span, "streamgauge.records") > 0
+    };
+    let sent = |span: &&Span| span.status() == 1 && number(span, "streamgauge.bytes") > 0;
+    // The log line of a rebalance names its span.
+    let lines = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let of_spans = lines.filter(|line| {
+        let details = &line["details"];
+        let span = details["span_id"].as_str().and_then(|span| own.get(span));
+        line["event_type"] == "partitions_assigned"
+            && span.is_some_and(|span| {
+                (span.text("name"), span.text("traceId")) == ("rebalance", details["trace_id"].as_str().unwrap_or("-"))
+            })
+    });
+    let counts = [
+        linked,
+        named("restore").filter(back).count(),
+        named("export").filter(sent).count(),
+        of_spans.count(),
+    ];
+    match counts.contains(&0) {
+        true => Err(format!("{counts:?} of {} spans", own.len())),
+        false => {
+            eprintln!("{} own spans: {counts:?}", own.len());
+            Ok(())
+        }
     }
 }
 

@@ -91,7 +91,7 @@ fn fetch(connection: &Connection, group: &str) -> Result<Vec<(TopicPartition, Co
     loop {
         match fetch_group_offsets(connection, group, None) {
             Err(LogError::Retry(why)) if Instant::now() < deadline => {
-                tracing::debug!("{why}");
+                tracing::debug!(event_type = "audit_note", "{why}");
                 std::thread::sleep(Duration::from_millis(500));
             }
             result => return result,

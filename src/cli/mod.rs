@@ -101,6 +101,7 @@ pub fn main() -> ! {
 /// Ends the process without what libraries have registered for its end: threads that wait for a broker may still be inside of
 /// them, and what they use must not be taken from under them.
 fn leave(exit: Exit) -> ! {
+    logs::end();
     // A reader that went away is no failure of ours.
     let _ = std::io::stdout().flush();
     let _ = std::io::stderr().flush();
@@ -114,9 +115,12 @@ fn version() -> Exit {
     Exit::Done
 }
 
-/// An error for a person, on stderr.
+/// An error for a person, on stderr: as a log line where there are such.
 fn complain(message: impl std::fmt::Display) {
-    eprintln!("streamgauge: {message}");
+    let message = message.to_string();
+    if !logs::say("complaint", &message) {
+        eprintln!("streamgauge: {message}");
+    }
 }
 
 /// Looks a variable of the environment up; one that is not UTF-8 counts as unset.

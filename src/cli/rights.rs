@@ -173,9 +173,12 @@ pub fn missing_to_run(
         if !missing.operations.iter().all(can_do_without) {
             stopping.push(missing.to_string());
         } else if missing.operations.contains(&Operation::Delete) {
-            tracing::warn!("{missing}: the topic is not trimmed behind the commits, and grows");
+            tracing::warn!(
+                event_type = "right_missing",
+                "{missing}: the topic is not trimmed behind the commits, and grows"
+            );
         } else {
-            tracing::warn!("{missing}: its settings are not verified");
+            tracing::warn!(event_type = "right_missing", "{missing}: its settings are not verified");
         }
     }
     Ok(stopping)

@@ -12,6 +12,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::application::{self, Application, DEAD_LETTER_PARTITIONS, InternalTopic};
 use super::cluster::{ApplicationArgs, ClusterArgs, TokenArgs, legal_name};
+use super::logs::{self, LogArgs};
 use super::workers::{self, Running};
 use super::{Exit, complain, environment, lag_source, rights};
 use crate::engine::lag::OFFSETS_TOPIC;
@@ -20,6 +21,7 @@ use crate::engine::task::Stage;
 use crate::engine::time::Span;
 use crate::export::notify::Notifier;
 use crate::export::outbox::{self, Control, OutboxConfig};
+use crate::export::own_traces::OwnTraces;
 use crate::export::parts::Carried;
 use crate::export::sender::{SendRequest, Sender};
 use crate::export::settings::{Settings, Signal};
@@ -44,6 +46,8 @@ pub struct RunArgs {
     cluster: ClusterArgs,
     #[command(flatten)]
     application: ApplicationArgs,
+    #[command(flatten)]
+    logs: LogArgs,
 
     /// Name of this instance: static membership, so that a restart takes its partitions back at once. Every running
     /// instance needs a name of its own
@@ -53,6 +57,11 @@ pub struct RunArgs {
     /// Where metrics and traces go; wins over OTEL_EXPORTER_OTLP_ENDPOINT [default: http://127.0.0.1:4317]
     #[arg(long, value_name = "URL")]
     otlp: Option<String>,
+
+    /// How many of its own commits, restores, rebalances and exports are traced: 0 to 1. Commits of records whose writer
+    /// traces them are always, unless it is 0
+    #[arg(long, env = "STREAMGAUGE_OWN_TRACES", default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
+    own_traces: f64,
 
     /// Where to listen for probes: HOST:PORT, or `off`
     #[arg(
@@ -105,7 +114,7 @@ pub struct RunArgs {
 }
 
 pub fn run(args: &RunArgs) -> Exit {
-    super::logs::start();
+    logs::start(args.logs);
     match start(args) {
         Ok(exit) | Err(exit) => exit,
     }
@@ -113,7 +122,9 @@ pub fn run(args: &RunArgs) -> Exit {
 
 fn start(args: &RunArgs) -> Result<Exit, Exit> {
     let plan = pipeline::load(&args.pipelines, &environment).map_err(|diagnostics| {
-        eprintln!("{diagnostics}");
+        if !logs::say("pipeline_refused", &diagnostics.to_string()) {
+            eprintln!("{diagnostics}");
+        }
         Exit::Usage
     })?;
     let application_id = &args.application.application_id;
@@ -156,15 +167,21 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
     name_missing_topics(&cluster, &application);
 
     tracing::info!(
-        application = application.id,
+        event_type = "started", application = application.id,
         instance = args.instance.as_deref().unwrap_or("(dynamic)"),
         stages = ?args.stages,
         "started"
     );
     for export in &exports {
-        tracing::info!("{} go to {}", export.carries.parts(), export.sender.target());
+        tracing::info!(
+            event_type = "export_target",
+            "{} go to {}",
+            export.carries.parts(),
+            export.sender.target()
+        );
     }
     let export_control = Arc::new(Control::default());
+    let traces = own_traces(args, &process)?;
     let telemetry = telemetry(args, process)?;
     let threads = start_stages(
         args,
@@ -182,6 +199,9 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
     wait(&stopping, &threads);
     drop(orphans);
     let exit = end(args, threads, &stopping, &export_control);
+    if let Some(traces) = traces {
+        traces.stop();
+    }
     telemetry.stop();
     http.stop();
     drop(checker);
@@ -263,7 +283,7 @@ fn polling(connection: Connection, options: PollerOptions) -> Beside {
         match Poller::start(&connection, options.clone()) {
             Ok(poller) => Box::new(poller),
             Err(error) => {
-                tracing::error!(%error, "no thread to poll groups: there will be no lag");
+                tracing::error!(event_type = "thread_missing", %error, "no thread to poll groups: there will be no lag");
                 Box::new(())
             }
         }
@@ -299,6 +319,17 @@ fn telemetry(args: &RunArgs, process: Process) -> Result<Telemetry, Exit> {
         every: telemetry::interval(&environment).map_err(usage)?,
         sender: sender(args, Signal::Metrics)?,
     })
+}
+
+/// The process's own spans, where they are wanted.
+fn own_traces(args: &RunArgs, process: &Process) -> Result<Option<OwnTraces>, Exit> {
+    if args.own_traces <= 0.0 {
+        return Ok(None);
+    }
+    let sender = sender(args, Signal::Traces)?;
+    OwnTraces::start(process, args.own_traces, sender)
+        .map(Some)
+        .map_err(usage)
 }
 
 /// The loops that run here. Settings that make no sense are told whether they do or not.
@@ -354,6 +385,7 @@ fn prepare_topics(
             Ok(()) => return Ok(true),
             Err(NotPrepared::Yet(why)) => {
                 tracing::warn!(
+                    event_type = "broker_awaited",
                     "{why}; waiting for the broker at --bootstrap {} (STREAMGAUGE_BOOTSTRAP)",
                     args.cluster.bootstrap
                 );
@@ -417,10 +449,10 @@ fn try_to_prepare(cluster: &KafkaCluster, application: &mut Application, args: &
         error => NotPrepared::Ever(usage(error)),
     })?;
     for topic in &done.created {
-        tracing::info!(topic, "created");
+        tracing::info!(event_type = "topic_created", topic, "created");
     }
     for note in &done.notes {
-        tracing::warn!("{note}");
+        tracing::warn!(event_type = "topic_note", "{note}");
     }
     if !done.created.is_empty() {
         // What may be done with a topic is told only once it is there.
@@ -464,7 +496,10 @@ fn leaves_open(application: &Application) -> bool {
 }
 
 fn poll_because(application: &mut Application, why: &str) {
-    tracing::warn!("groups are polled by the Admin API, and not read from their topic: {why}");
+    tracing::warn!(
+        event_type = "groups_polled",
+        "groups are polled by the Admin API, and not read from their topic: {why}"
+    );
     let plan = Arc::make_mut(&mut application.plan);
     plan.lag.iter_mut().for_each(|lag| lag.from = LagFrom::Admin);
 }
@@ -542,16 +577,27 @@ fn name_missing_topics(cluster: &KafkaCluster, application: &Application) {
             for topic in found {
                 match (topic.partitions, topic.problem) {
                     (_, Some(problem)) => {
-                        tracing::error!(topic = topic.name, "the input topic cannot be read: {problem}")
+                        tracing::error!(
+                            event_type = "input_topic_unreadable",
+                            topic = topic.name,
+                            "the input topic cannot be read: {problem}"
+                        )
                     }
                     (None, None) => {
-                        tracing::warn!(topic = topic.name, "the input topic does not exist yet; waiting for it")
+                        tracing::warn!(
+                            event_type = "input_topic_missing",
+                            topic = topic.name,
+                            "the input topic does not exist yet; waiting for it"
+                        )
                     }
                     (Some(_), None) => {}
                 }
             }
         }
-        Err(error) => tracing::warn!("cannot ask for the input topics: {error}"),
+        Err(error) => tracing::warn!(
+            event_type = "input_topics_unknown",
+            "cannot ask for the input topics: {error}"
+        ),
     }
 }
 
@@ -564,7 +610,10 @@ fn stop_on_signals(running: &Running) -> Result<(), Exit> {
                 // The second signal means now: state is safe, the next start settles what is open.
                 std::process::exit(128 + signal);
             }
-            tracing::info!("stopping: sealing, committing, exporting what is there");
+            tracing::info!(
+                event_type = "stopping",
+                "stopping: sealing, committing, exporting what is there"
+            );
             running.stop();
         }
     });
@@ -607,12 +656,18 @@ fn end(args: &RunArgs, threads: Threads, running: &Running, control: &Control) -
         };
     }
     if exported.iter().any(Option::is_none) {
-        tracing::warn!("an export loop did not end in time; what is left in the outbox goes out at the next start");
+        tracing::warn!(
+            event_type = "drain_unfinished",
+            "an export loop did not end in time; what is left in the outbox goes out at the next start"
+        );
     }
     if !finished {
-        tracing::warn!("a worker did not end in time; the next start settles its transaction");
+        tracing::warn!(
+            event_type = "drain_unfinished",
+            "a worker did not end in time; the next start settles its transaction"
+        );
     }
-    tracing::info!("stopped");
+    tracing::info!(event_type = "stopped", "stopped");
     Exit::Done
 }
 
@@ -649,4 +704,9 @@ fn stage_of(text: &str) -> Result<Stage, String> {
 
 fn duration(text: &str) -> Result<Span, String> {
     pipeline::read_duration(text).ok_or_else(|| "takes a duration: 500ms, 5s, 2m, 24h, 7d".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "takes a number from 0 to 1, for example 0.01".to_owned())
 }

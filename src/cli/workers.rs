@@ -69,6 +69,7 @@ pub fn spawn(
             Ok(Ended::Drained { clean }) => {
                 if !clean {
                     tracing::warn!(
+                        event_type = "drain_unfinished",
                         worker = name,
                         "the last commit did not settle in time; the next start settles it"
                     );

@@ -180,7 +180,7 @@ impl InstrumentedConsumer {
                 }
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error.into()),
                 Some(Err(error)) => {
-                    tracing::warn!(target: TARGET, group = self.group, %error, "the consumer goes on after an error")
+                    tracing::warn!(target: TARGET, event_type = "consumer_trouble", group = self.group, %error, "the consumer goes on after an error")
                 }
             }
         }
@@ -249,10 +249,12 @@ impl InstrumentedConsumer {
                 )
             };
         }
+        let within = context.clone().attach();
         match outcome {
             Outcome::Success => say!(info),
             Outcome::Failure | Outcome::Error => say!(error),
         }
+        drop(within);
         match handled {
             Ok(_) => outcome,
             Err(panic) => resume_unwind(panic),
@@ -357,7 +359,7 @@ impl ConsumerContext for Places {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Revoke(partitions) = rebalance {
             if let Err(error) = settle(consumer) {
-                tracing::warn!(target: TARGET, %error, "the last commit before partitions were revoked failed: records are handled again");
+                tracing::warn!(target: TARGET, event_type = "commit_failed", %error, "the last commit before partitions were revoked failed: records are handled again");
             }
             lock(&self.owned).revoked(partitions);
         }
@@ -374,7 +376,7 @@ impl ConsumerContext for Places {
             Ok(()) | Err(Some(RDKafkaErrorCode::NoOffset)) => {}
             Err(_) => {
                 if let Err(error) = result {
-                    tracing::warn!(target: TARGET, %error, "a commit failed: records may be handled again");
+                    tracing::warn!(target: TARGET, event_type = "commit_failed", %error, "a commit failed: records may be handled again");
                 }
             }
         }

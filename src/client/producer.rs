@@ -181,6 +181,7 @@ impl Measured {
         let took = open.since.elapsed();
         let duration_ms = took.as_secs_f64() * 1_000.0;
         let span = open.context.span();
+        let within = open.context.clone().attach();
         match &outcome {
             Ok(acknowledged) => {
                 self.produced.succeeded(topic, &self.producer_id, took, bytes);
@@ -214,6 +215,7 @@ impl Measured {
                 );
             }
         }
+        drop(within);
         span.end();
         // Nobody waits: the outcome is counted all the same.
         let _ = open.answer.send(outcome.map_err(SendError::Kafka));

@@ -9,10 +9,11 @@
 //! - a lane that is dropped stops at once, also within a request: its next owner sends that again.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
+use opentelemetry::KeyValue;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::bisect::{Bisect, Outcome, Tally};
@@ -23,6 +24,7 @@ use super::settings::Signal;
 use super::stats::ExportStats;
 use super::verdict::{Verdict, shorten};
 use crate::runtime::clock::wall_time;
+use crate::runtime::traced::{Traced, number};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -63,7 +65,7 @@ impl Lane {
     pub async fn run(self, mut queue: UnboundedReceiver<Outgoing>, done: UnboundedSender<Done>) {
         while let Some(Outgoing { offset, request }) = queue.recv().await {
             let bytes = request.len();
-            let outcome = self.deliver(request).await;
+            let outcome = self.deliver(offset, request).await;
             let said = Done {
                 lane: self.id,
                 partition: self.partition,
@@ -78,7 +80,8 @@ impl Lane {
     }
 
     /// Sends one request until every point of it has its end.
-    async fn deliver(&self, request: Bytes) -> Outcome {
+    async fn deliver(&self, offset: i64, request: Bytes) -> Outcome {
+        let began = Instant::now();
         let outline = self.carries.outline(&request);
         let outcome = match self.send(&request).await {
             Verdict::Accepted => Outcome {
@@ -90,6 +93,7 @@ impl Lane {
             },
             Verdict::PartialSuccess { rejected, message } => {
                 tracing::warn!(
+                    event_type = "request_partly_rejected",
                     partition = self.partition,
                     rejected,
                     "the collector took a request only in part: {message}"
@@ -106,14 +110,27 @@ impl Lane {
                 Carried::Notifications => Outcome::of_refused(request.clone(), shorten(refusal.message())),
             },
         };
+        let span = Traced::since("export", began, || {
+            [
+                KeyValue::new("streamgauge.worker", self.carries.worker()),
+                number("streamgauge.partition", u64::from(self.partition)),
+                KeyValue::new("streamgauge.offset", offset),
+                number("streamgauge.parts", outline.points),
+                number("streamgauge.bytes", request.len() as u64),
+            ]
+        });
+        let within = span.within();
         for piece in &outcome.quarantined {
             tracing::warn!(
+                event_type = "points_refused",
                 partition = self.partition,
                 points = piece.points,
                 "refused for good: {}",
                 piece.reason
             );
         }
+        drop(within);
+        span.end(outcome.quarantined.first().map(|piece| piece.reason.as_str()));
         self.stats.done(outcome.tally, outline.newest, wall_time());
         outcome
     }

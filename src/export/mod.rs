@@ -16,6 +16,7 @@ mod lane;
 pub mod notify;
 mod outage;
 pub mod outbox;
+pub mod own_traces;
 pub mod parts;
 pub mod points;
 pub mod process;

@@ -38,6 +38,7 @@ impl Outage {
     pub fn failed(&self, carries: Carried, target: &str, message: &str) {
         if let Some(Line::Failing { failures }) = self.state(|state| state.failed(Instant::now())) {
             tracing::warn!(
+                event_type = "export_outage",
                 failures,
                 "{} {target} takes nothing: {message}; it is asked again until it does, and nothing is lost",
                 carries.taker()
@@ -48,6 +49,7 @@ impl Outage {
     pub fn over(&self, carries: Carried, target: &str) {
         if let Some(Line::Recovered { failures, after }) = self.state(|state| state.over(Instant::now())) {
             tracing::info!(
+                event_type = "export_recovered",
                 failures,
                 seconds = after.as_secs(),
                 "{} {target} answers again",

@@ -198,7 +198,7 @@ impl Outbox {
         match step(self) {
             Ok(again) => Ok(again),
             Err(LogError::Retry(message) | LogError::Abort(message)) => {
-                tracing::debug!("asked again: {message}");
+                tracing::debug!(event_type = "export_retry", "asked again: {message}");
                 Ok(Some(()))
             }
             Err(LogError::Fatal(message)) => {
@@ -273,8 +273,10 @@ impl Outbox {
                 Notice::OutOfRange(at) => {
                     self.out_of_range.insert(at.partition);
                 }
-                Notice::UnknownTopic(topic) => tracing::warn!("the topic {topic} does not exist yet"),
-                Notice::Trouble(message) => tracing::warn!("{message}"),
+                Notice::UnknownTopic(topic) => {
+                    tracing::warn!(event_type = "topic_missing", "the topic {topic} does not exist yet")
+                }
+                Notice::Trouble(message) => tracing::warn!(event_type = "kafka_trouble", "{message}"),
             }
         }
     }
@@ -289,6 +291,7 @@ impl Outbox {
                 let lost = u64::try_from(start - track.delivered).unwrap_or(0);
                 self.config.stats.gap(lost);
                 tracing::error!(
+                    event_type = "outbox_gap",
                     partition,
                     lost,
                     "the outbox no longer holds the records from {} on; export goes on at {start}",

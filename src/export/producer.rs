@@ -84,7 +84,10 @@ impl Outbox {
     /// Everything since the last commit may or may not be committed: forget it, and read what is.
     pub(super) fn producer_is_spent(&mut self, message: &str) {
         self.config.stats.renewed();
-        tracing::warn!("the producer is renewed, and what was not committed is sent again: {message}");
+        tracing::warn!(
+            event_type = "producer_renewed",
+            "the producer is renewed, and what was not committed is sent again: {message}"
+        );
         for track in self.tracks.values_mut() {
             track.close();
             track.dead.clear();
@@ -185,7 +188,10 @@ impl Outbox {
         *asked = Some(Instant::now());
         *counts = self.log.partition_counts(&topics)?;
         for topic in topics.iter().filter(|topic| !counts.contains_key(*topic)) {
-            tracing::warn!("the topic {topic} that alerts are to be written to does not exist; they wait for it");
+            tracing::warn!(
+                event_type = "topic_missing",
+                "the topic {topic} that alerts are to be written to does not exist; they wait for it"
+            );
         }
         Ok(())
     }
@@ -255,7 +261,10 @@ impl Outbox {
     fn abort_after(&mut self, error: LogError) -> Result<(), LogError> {
         match error {
             LogError::Retry(message) | LogError::Abort(message) => {
-                tracing::info!("a transaction is put together again: {message}");
+                tracing::info!(
+                    event_type = "transaction_retried",
+                    "a transaction is put together again: {message}"
+                );
                 self.producer = Producer::Aborting;
                 self.last_commit = Instant::now();
                 Ok(())

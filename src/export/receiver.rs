@@ -72,13 +72,15 @@ impl Receiver {
         let serve = async move {
             let incoming = match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => TcpIncoming::from(listener),
-                Err(error) => return tracing::error!("the receiver cannot listen: {error}"),
+                Err(error) => {
+                    return tracing::error!(event_type = "receiver_failed", "the receiver cannot listen: {error}");
+                }
             };
             let server = Server::builder().add_service(metrics).add_service(traces);
             let serve = server.serve_with_incoming(incoming);
             tokio::select! {
                 result = serve => if let Err(error) = result {
-                    tracing::error!("the receiver ended: {error}");
+                    tracing::error!(event_type = "receiver_failed", "the receiver ended: {error}");
                 },
                 // Also when the handle was dropped. Open connections are cut: senders must live with that.
                 _ = stopped => {}

@@ -117,6 +117,7 @@ impl Telemetry {
                 {
                     said = true;
                     tracing::warn!(
+                        event_type = "own_metrics_refused",
                         "the collector does not take the process's own metrics: {}",
                         verdict.message()
                     );

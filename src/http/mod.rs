@@ -103,6 +103,7 @@ pub fn start(address: &str, guard: Guard, sources: Sources) -> Result<Http, Http
     let bound = listener.local_addr().map_err(bind)?;
     if !resolved.ip().is_loopback() && !guard.has_token() {
         tracing::warn!(
+            event_type = "http_without_token",
             "--http {address}: others can reach it, and --http-token is not set: who can connect can read what is told there"
         );
     }
@@ -121,7 +122,7 @@ pub fn start(address: &str, guard: Guard, sources: Sources) -> Result<Http, Http
                         _ = stopped => {}
                     }
                 }
-                Err(error) => tracing::error!("the HTTP listener did not start: {error}"),
+                Err(error) => tracing::error!(event_type = "http_failed", "the HTTP listener did not start: {error}"),
             }
         });
     });
@@ -183,7 +184,7 @@ async fn serve(listener: tokio::net::TcpListener, router: Router) {
             Ok((stream, _)) => stream,
             Err(error) => {
                 // Out of file descriptors, most likely: that passes.
-                tracing::debug!(%error, "a connection was not accepted");
+                tracing::debug!(event_type = "http_connection", %error, "a connection was not accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -191,7 +192,7 @@ async fn serve(listener: tokio::net::TcpListener, router: Router) {
         let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
         tokio::spawn(async move {
             if let Ok(Err(error)) = tokio::time::timeout(CONNECTION, connection).await {
-                tracing::debug!(%error, "a connection ended");
+                tracing::debug!(event_type = "http_connection", %error, "a connection ended");
             }
             drop(place);
         });

@@ -78,7 +78,7 @@ impl ClientContext for Closing {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, reason);
+        tracing::debug!(target: "librdkafka", event_type = "librdkafka", %error, reason);
     }
 }
 
@@ -104,7 +104,7 @@ impl ClientContext for Deliveries {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, reason);
+        tracing::debug!(target: "librdkafka", event_type = "librdkafka", %error, reason);
     }
 }
 
@@ -133,11 +133,11 @@ impl ProducerContext for Deliveries {
 /// A line of librdkafka's own log. What a person must know also comes as an error, so lines stay one level quieter.
 pub(super) fn log_line(level: i32, facility: &str, line: &str) {
     match level {
-        ..=2 => tracing::error!(target: "librdkafka", "{facility}: {line}"),
+        ..=2 => tracing::error!(target: "librdkafka", event_type = "librdkafka", "{facility}: {line}"),
         // A failed connection is told as trouble, once; a setting that another kind of client uses is no news.
         3 | 4 if !matches!(facility, "FAIL" | "ERROR" | "CONFWARN") => {
-            tracing::info!(target: "librdkafka", "{facility}: {line}");
+            tracing::info!(target: "librdkafka", event_type = "librdkafka", "{facility}: {line}");
         }
-        _ => tracing::debug!(target: "librdkafka", "{facility}: {line}"),
+        _ => tracing::debug!(target: "librdkafka", event_type = "librdkafka", "{facility}: {line}"),
     }
 }

@@ -113,7 +113,7 @@ impl EndSampler {
         let inquiry = match Inquiry::new(self.client.client()) {
             Ok(inquiry) => inquiry,
             Err(code) => {
-                tracing::debug!(%code, "log ends cannot be asked for");
+                tracing::debug!(event_type = "log_ends_unknown", %code, "log ends cannot be asked for");
                 return told;
             }
         };
@@ -124,7 +124,9 @@ impl EndSampler {
                 let partitions = list(chunk.iter().map(|partition| (*partition, offset)));
                 match inquiry.ask(at * N + which, Question::Ends(&partitions, isolation), CALL) {
                     Ok(()) => open += 1,
-                    Err(code) => tracing::debug!(%code, "log ends cannot be asked for"),
+                    Err(code) => {
+                        tracing::debug!(event_type = "log_ends_unknown", %code, "log ends cannot be asked for")
+                    }
                 }
             }
         }
@@ -148,7 +150,7 @@ impl EndSampler {
     /// Where a whole call failed there is no word about single partitions.
     fn refused_whole(&self, chunk: &[&TopicPartition], refusal: &Refusal) -> Vec<(TopicPartition, Told)> {
         let (code, said) = refusal;
-        tracing::debug!(%code, said, partitions = chunk.len(), "log ends were not answered");
+        tracing::debug!(event_type = "log_ends_unknown", %code, said, partitions = chunk.len(), "log ends were not answered");
         let silent = |partition: &&TopicPartition| ((*partition).clone(), Err(Unknown::Silent(said.clone())));
         if *code != Code::NoEnt {
             return chunk.iter().map(silent).collect();

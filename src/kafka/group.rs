@@ -202,7 +202,7 @@ impl GroupReader {
                 Change::Revoked(_) | Change::Lost(_) => self.client().incremental_unassign(&nothing),
             };
             if let Err(error) = answered {
-                tracing::debug!(%error, group = self.group, "an empty change of the assignment was not answered");
+                tracing::debug!(event_type = "assignment_unanswered", %error, group = self.group, "an empty change of the assignment was not answered");
             }
             return;
         }
@@ -476,7 +476,7 @@ impl GroupReader {
             None => Ok(()),
         };
         if let Err(error) = answered {
-            tracing::debug!(%error, group = self.group, "the last change was not answered");
+            tracing::debug!(event_type = "assignment_unanswered", %error, group = self.group, "the last change was not answered");
         }
         retire(self.consumer, CALL);
     }

@@ -234,7 +234,7 @@ impl GroupClient {
         let inquiry = match Inquiry::new(self.client.client()) {
             Ok(inquiry) => inquiry,
             Err(code) => {
-                tracing::debug!(%code, "groups cannot be asked for");
+                tracing::debug!(event_type = "groups_unknown", %code, "groups cannot be asked for");
                 return answers;
             }
         };
@@ -335,7 +335,7 @@ fn told(entries: Vec<ListEntry>) -> BTreeMap<TopicPartition, i64> {
     let (committed, unstable): (Vec<ListEntry>, Vec<ListEntry>) =
         entries.into_iter().partition(|entry| entry.error.is_none());
     for entry in unstable {
-        tracing::debug!(partition = ?entry.partition, error = ?entry.error, "an offset is not told");
+        tracing::debug!(event_type = "groups_unknown", partition = ?entry.partition, error = ?entry.error, "an offset is not told");
     }
     committed
         .into_iter()

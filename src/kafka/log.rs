@@ -80,7 +80,10 @@ impl KafkaLog {
         let reader = self.reader.as_mut().ok_or_else(closed)?;
         match self.transactions.prove(reader) {
             Ok(()) => {
-                tracing::warn!("fenced in the group, but no other process has this name; joining again");
+                tracing::warn!(
+                    event_type = "group_fenced",
+                    "fenced in the group, but no other process has this name; joining again"
+                );
                 self.suspected = None;
                 reader.rejoin()
             }

@@ -82,7 +82,7 @@ impl Asker {
                 .name("lookout".to_owned())
                 .spawn(move || rounds(&connection, &receiver));
             if let Err(error) = spawned {
-                tracing::warn!(%error, "no thread for looking at commits: sources of joins do not wait for other processes");
+                tracing::warn!(event_type = "thread_missing", %error, "no thread for looking at commits: sources of joins do not wait for other processes");
             }
             Mutex::new(sender)
         });
@@ -128,10 +128,13 @@ fn rounds(connection: &Connection, questions: &Receiver<Question>) {
                 }
                 Err(error) if troubled.insert(group.clone()) => {
                     tracing::warn!(
+                        event_type = "group_commits_unknown",
                         "{error}: how far the group `{group}` is is not known; sources of joins go by what they knew"
                     );
                 }
-                Err(error) => tracing::debug!(%error, group, "commits were not answered"),
+                Err(error) => {
+                    tracing::debug!(event_type = "group_commits_unknown", %error, group, "commits were not answered")
+                }
             }
         }
         std::thread::sleep(ROUND);

@@ -61,12 +61,12 @@ impl OrphanWatch {
             let client = connection.metadata_client().create_with_context(Quiet::default());
             let client: BaseConsumer<Quiet> = match client {
                 Ok(client) => client,
-                Err(error) => return tracing::warn!(%error, "partitions without an owner are not looked for"),
+                Err(error) => return tracing::warn!(event_type = "thread_missing", %error, "partitions without an owner are not looked for"),
             };
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LOOK) {
                 for look in &mut looks {
                     if let Err(error) = look.again(&client, &connection) {
-                        tracing::debug!(%error, group = look.watched.group, "who owns which partition is not known");
+                        tracing::debug!(event_type = "group_owners_unknown", %error, group = look.watched.group, "who owns which partition is not known");
                     }
                 }
             }
@@ -116,6 +116,7 @@ impl Look {
             .collect();
         if !still.is_empty() {
             tracing::warn!(
+                event_type = "partitions_orphaned",
                 group = self.watched.group,
                 "no member owns {}, and the group is stable: an instance died in the middle of a rebalance. Making the group \
                  deal anew",

@@ -99,11 +99,14 @@ impl Polling {
             let wait = match ended {
                 Ok(()) => return,
                 Err(LogError::Fenced(why)) => {
-                    tracing::info!("another instance polls the groups: {why}");
+                    tracing::info!(
+                        event_type = "groups_polled_elsewhere",
+                        "another instance polls the groups: {why}"
+                    );
                     FENCED
                 }
                 Err(error) => {
-                    tracing::warn!("groups are not polled: {error}");
+                    tracing::warn!(event_type = "groups_unknown", "groups are not polled: {error}");
                     pause = if began.elapsed() > PATIENCE {
                         PAUSES.0
                     } else {
@@ -143,7 +146,7 @@ impl Polling {
             let poll = self.poll(&client)?;
             let changes = polled.changes(poll, wall_time());
             self.write(transactions, &changes)?;
-            tracing::debug!(changes = changes.len(), took = ?began.elapsed(), "groups were polled");
+            tracing::debug!(event_type = "groups_asked", changes = changes.len(), took = ?began.elapsed(), "groups were polled");
             let pause = every.saturating_sub(began.elapsed());
             if !self.waits(pause) {
                 return Ok(());
@@ -216,7 +219,7 @@ impl Polling {
                     None
                 }
                 Err(error) => {
-                    tracing::debug!(group = name, %error, "a group did not answer");
+                    tracing::debug!(event_type = "groups_unknown", group = name, %error, "a group did not answer");
                     None
                 }
             };
@@ -242,7 +245,7 @@ impl Polling {
 
     fn tell_once(&mut self, complaint: String) {
         if self.told.insert(complaint.clone()) {
-            tracing::warn!("{complaint}");
+            tracing::warn!(event_type = "groups_unknown", "{complaint}");
         }
     }
 }

@@ -132,7 +132,7 @@ impl TopicReader {
             Some(code @ Code::TopicAuthorizationFailed) => Err(trouble::asked(code, About::ReadTopic(topic))),
             // Trouble that passes; who waits too long asks for it.
             _ => {
-                tracing::debug!(%error, topic, "reading from the side");
+                tracing::debug!(event_type = "reader_trouble", %error, topic, "reading from the side");
                 Ok(Polled::Nothing)
             }
         }

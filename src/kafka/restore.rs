@@ -151,7 +151,7 @@ impl Restores {
                 .client()
                 .incremental_unassign(&list([(changelog, Offset::Invalid)]))
         {
-            tracing::debug!(%error, topic = changelog.topic, "a changelog was not let go");
+            tracing::debug!(event_type = "restore_trouble", %error, topic = changelog.topic, "a changelog was not let go");
         }
     }
 
@@ -175,7 +175,7 @@ fn met(error: &ReadError, changelog: &TopicPartition, group: &str) -> Result<(),
             changelog.topic, changelog.partition, error.text
         ))),
         code if error.partition.as_ref().is_some_and(|partition| partition != changelog) => {
-            tracing::debug!(%code, reason = error.text, "trouble with another changelog");
+            tracing::debug!(event_type = "restore_trouble", %code, reason = error.text, "trouble with another changelog");
             Ok(())
         }
         code => Err(trouble::asked(code, about)),

@@ -70,7 +70,7 @@ impl Sampler {
             .name("log-ends".to_owned())
             .spawn(move || rounds(&of_thread, &metadata));
         if let Err(error) = spawned {
-            tracing::error!(%error, "no thread for sampling log ends: watermarks will be held");
+            tracing::error!(event_type = "thread_missing", %error, "no thread for sampling log ends: watermarks will be held");
         }
         Self {
             shared,
@@ -212,7 +212,7 @@ pub(super) fn ask(
     let answer = match metadata.offsets_for_times(question, wait) {
         Ok(answer) => answer,
         Err(error) => {
-            tracing::debug!(%error, partitions = partitions.len(), "log ends were not answered");
+            tracing::debug!(event_type = "log_ends_unknown", %error, partitions = partitions.len(), "log ends were not answered");
             return None;
         }
     };

@@ -82,7 +82,7 @@ impl Surveyor {
             }
         });
         if let Err(error) = spawned {
-            tracing::error!(%error, "no thread for log ends: there will be no lag");
+            tracing::error!(event_type = "thread_missing", %error, "no thread for log ends: there will be no lag");
         }
         Self {
             questions,
@@ -145,7 +145,12 @@ impl Asker {
                 },
                 Err(Unknown::Gone) => Surveyed::Gone,
                 Err(Unknown::Silent(why)) => {
-                    tracing::debug!(topic = partition.topic, partition = partition.partition, "{why}");
+                    tracing::debug!(
+                        event_type = "log_ends_unknown",
+                        topic = partition.topic,
+                        partition = partition.partition,
+                        "{why}"
+                    );
                     Surveyed::Silent
                 }
                 Err(Unknown::Refused(right)) => {
@@ -182,7 +187,7 @@ impl Asker {
             let described = match sys::describe_topics(self.metadata.client(), topics, CALL) {
                 Ok(described) => described,
                 Err(code) => {
-                    tracing::debug!(%code, "ids of topics are not told");
+                    tracing::debug!(event_type = "topic_ids_unknown", %code, "ids of topics are not told");
                     continue;
                 }
             };
@@ -234,8 +239,11 @@ impl Asker {
             .collect();
         let Some(first) = new.first() else { return };
         match new.len() - 1 {
-            0 => tracing::warn!("{first}; lag is not known there"),
-            others => tracing::warn!("{first}, and {others} more such rights; lag is not known there"),
+            0 => tracing::warn!(event_type = "right_missing", "{first}; lag is not known there"),
+            others => tracing::warn!(
+                event_type = "right_missing",
+                "{first}, and {others} more such rights; lag is not known there"
+            ),
         }
         self.refused.extend(new);
     }

@@ -131,7 +131,7 @@ impl TailReader {
             }
         }
         if let Err(error) = self.consumer.client().unassign() {
-            tracing::debug!(%error, "the tails are not let go");
+            tracing::debug!(event_type = "tail_trouble", %error, "the tails are not let go");
         }
         tails
     }
@@ -143,7 +143,7 @@ impl TailReader {
         let from: Vec<(TopicPartition, Offset)> = turn.iter().map(from).collect();
         let assignment = list(from.iter().map(|(partition, offset)| (partition, *offset)));
         if let Err(error) = self.consumer.client().assign(&assignment) {
-            tracing::debug!(%error, "the tails cannot be read");
+            tracing::debug!(event_type = "tail_trouble", %error, "the tails cannot be read");
             return;
         }
         let mut open = turn.len();
@@ -187,7 +187,7 @@ impl TailReader {
                 if open > 0
                     && let Err(error) = self.consumer.client().incremental_unassign(&rest)
                 {
-                    tracing::debug!(%error, topic = partition.topic, "a partition is read on");
+                    tracing::debug!(event_type = "tail_trouble", %error, topic = partition.topic, "a partition is read on");
                 }
             }
         }
@@ -214,7 +214,7 @@ fn met(error: ReadError, turn: &mut Turn, refused: &mut BTreeSet<String>) -> Opt
         | Code::UnknownPartition => reading.state = State::Failed,
         // What passes.
         code => {
-            tracing::debug!(%code, said = error.text, topic = partition.topic, "reading a tail");
+            tracing::debug!(event_type = "tail_trouble", %code, said = error.text, topic = partition.topic, "reading a tail");
             return None;
         }
     }

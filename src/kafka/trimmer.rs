@@ -50,7 +50,7 @@ impl Trimmer {
                 .name("trim".to_owned())
                 .spawn(move || serve(&connection, &receiver));
             if let Err(error) = spawned {
-                tracing::warn!(%error, "no thread for trimming: repartition topics grow to their retention");
+                tracing::warn!(event_type = "thread_missing", %error, "no thread for trimming: repartition topics grow to their retention");
             }
             sender
         });
@@ -63,7 +63,7 @@ fn serve(connection: &Connection, requests: &Receiver<Offsets>) {
     let admin: AdminClient<Quiet> = match connection.admin_client().create_with_context(Quiet::default()) {
         Ok(admin) => admin,
         Err(error) => {
-            tracing::warn!(%error, "repartition topics are not trimmed and grow to their retention");
+            tracing::warn!(event_type = "trimming_failed", %error, "repartition topics are not trimmed and grow to their retention");
             return;
         }
     };
@@ -100,10 +100,12 @@ fn delete(admin: &AdminClient<Quiet>, below: &BTreeMap<TopicPartition, i64>, tol
                     } else {
                         ""
                     };
-                    tracing::warn!(topic = entry.partition.topic, %code, "a topic is not trimmed{right}");
+                    tracing::warn!(event_type = "trimming_failed", topic = entry.partition.topic, %code, "a topic is not trimmed{right}");
                 }
             }
         }
-        Err(error) => tracing::debug!(%error, "trimming failed, the next offsets try again"),
+        Err(error) => {
+            tracing::debug!(event_type = "trimming_failed", %error, "trimming failed, the next offsets try again")
+        }
     }
 }

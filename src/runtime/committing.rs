@@ -46,6 +46,7 @@ impl Worker {
         if outputs.is_empty() {
             self.answer();
         } else {
+            self.commits.seal();
             self.sealed = Some(Sealed::new(outputs));
         }
         Ok(())
@@ -83,6 +84,7 @@ impl Worker {
         if sealed.outputs.is_empty() && matches!(sealed.phase, sealed::Phase::Waiting { .. }) {
             self.sealed = None;
             self.answering = None;
+            self.commits.end(Some("every partition of it was lost"));
             return Ok(());
         }
         let result = match sealed.phase {
@@ -90,6 +92,7 @@ impl Worker {
             sealed::Phase::Waiting { .. } => {
                 sealed.attempts += 1;
                 self.commit_began.get_or_insert_with(Instant::now);
+                self.commits.begin(&self.options.name, &sealed.outputs);
                 let sent = self
                     .log
                     .begin()
@@ -123,6 +126,10 @@ impl Worker {
                         .map(|(partition, output)| (partition.clone(), output.next));
                     self.log.trim(&offsets.collect::<Vec<_>>());
                 }
+                self.commits
+                    .span()
+                    .set("streamgauge.attempts", u64::from(sealed.attempts));
+                self.commits.end(None);
                 let dead_letters: usize = sealed.outputs.values().map(|output| output.dead.len()).sum();
                 self.sealed = None;
                 self.answer();
@@ -139,7 +146,10 @@ impl Worker {
             }
             Err(LogError::Retry(_)) => Ok(()),
             Err(LogError::Abort(why)) => {
+                let _within = self.commits.span().within();
+                self.commits.span().event("aborted", &why);
                 tracing::info!(
+                    event_type = "transaction_aborted",
                     worker = self.options.name,
                     attempts = sealed.attempts,
                     "transaction aborted: {why}"
@@ -152,7 +162,10 @@ impl Worker {
                 self.start_over(&why);
                 Ok(())
             }
-            Err(error) => Err(stop_of(error)),
+            Err(error) => {
+                self.commits.end(Some(&error.to_string()));
+                Err(stop_of(error))
+            }
         }
     }
 
@@ -188,12 +201,19 @@ impl Worker {
 
     /// A new producer; every task is closed and read again from what is committed.
     pub(super) fn start_over(&mut self, why: &str) {
-        tracing::warn!(worker = self.options.name, "closing all tasks and starting over: {why}");
+        let within = self.commits.span().within();
+        tracing::warn!(
+            event_type = "worker_restarted",
+            worker = self.options.name,
+            "closing all tasks and starting over: {why}"
+        );
+        drop(within);
         self.stats.of(&self.options.name, |numbers| numbers.fatal += 1);
         self.renew = Some(true);
         self.sealed = None;
         self.answering = None;
         self.commit_began = None;
+        self.commits.start_over(why);
         for owned in &mut self.owned {
             if matches!(owned.phase, Phase::Restoring { .. }) {
                 let changelog = self.options.topics.changelog.clone().unwrap_or_default();

@@ -13,6 +13,7 @@ mod owned;
 mod sealed;
 pub mod stats;
 mod surveying;
+pub mod traced;
 mod waiting;
 pub mod worker;
 

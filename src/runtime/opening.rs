@@ -14,8 +14,11 @@
 
 use std::time::{Duration, Instant};
 
+use opentelemetry::KeyValue;
+
 use super::log::{Change, Committed, LogError, TopicPartition};
 use super::owned::{Owned, Phase};
+use super::traced::{Traced, number};
 use super::worker::{Stop, Worker, halted};
 use crate::engine::task::{Input, Open, Sibling, StartAt, TopicId};
 use crate::engine::time::WallTime;
@@ -27,9 +30,16 @@ impl Worker {
     pub(super) fn answer_changes(&mut self, now: WallTime) -> Result<(), Stop> {
         for change in self.log.changes() {
             self.stats.of(&self.options.name, |numbers| numbers.rebalances += 1);
+            let span = rebalance(&self.options.name, &change);
+            let _within = span.within();
             match change {
                 Change::Assigned(partitions) => {
-                    tracing::info!(worker = self.options.name, "assigned {}", named(&partitions));
+                    tracing::info!(
+                        event_type = "partitions_assigned",
+                        worker = self.options.name,
+                        "assigned {}",
+                        named(&partitions)
+                    );
                     let at: Vec<(TopicPartition, i64)> =
                         partitions.iter().map(|partition| (partition.clone(), 0)).collect();
                     if let Err(error) = self.log.assign(&at, true) {
@@ -39,7 +49,12 @@ impl Worker {
                     self.owned.extend(partitions.into_iter().map(Owned::new));
                 }
                 Change::Revoked(partitions) => {
-                    tracing::info!(worker = self.options.name, "revoked {}", named(&partitions));
+                    tracing::info!(
+                        event_type = "partitions_revoked",
+                        worker = self.options.name,
+                        "revoked {}",
+                        named(&partitions)
+                    );
                     self.settle(now)?;
                     if self.sealed.is_none() && self.renew.is_none() {
                         self.seal(now)?;
@@ -48,10 +63,16 @@ impl Worker {
                     self.give_up(&partitions, now)?;
                 }
                 Change::Lost(partitions) => {
-                    tracing::info!(worker = self.options.name, "lost {}", named(&partitions));
+                    tracing::info!(
+                        event_type = "partitions_lost",
+                        worker = self.options.name,
+                        "lost {}",
+                        named(&partitions)
+                    );
                     self.give_up(&partitions, now)?;
                 }
             }
+            span.end(None);
         }
         Ok(())
     }
@@ -125,7 +146,11 @@ impl Worker {
                 match self.stage.open(&partition.topic, partition.partition, at) {
                     Ok(task) => (task, offset),
                     Err(why) if self.options.accept_reset => {
-                        tracing::warn!(worker = self.options.name, "reset accepted: {why}");
+                        tracing::warn!(
+                            event_type = "reset_accepted",
+                            worker = self.options.name,
+                            "reset accepted: {why}"
+                        );
                         let start = self.within_log(partition, offset)?;
                         let at = Open::Reset {
                             start,
@@ -143,7 +168,11 @@ impl Worker {
                 let (start_at, reset) = match start_at {
                     Ok(start_at) => (start_at, false),
                     Err(why) if self.options.accept_reset => {
-                        tracing::warn!(worker = self.options.name, "reset accepted: {why}");
+                        tracing::warn!(
+                            event_type = "reset_accepted",
+                            worker = self.options.name,
+                            "reset accepted: {why}"
+                        );
                         (StartAt::Earliest, true)
                     }
                     Err(why) => return Err(OpenError::Stop(why)),
@@ -185,6 +214,7 @@ impl Worker {
             }
         };
         tracing::debug!(
+            event_type = "partition_opened",
             worker = self.options.name,
             "{}/{} is opened at offset {next}, {}",
             partition.topic,
@@ -257,10 +287,12 @@ impl Worker {
                 continue;
             };
             let mut refused = None;
-            let task = &mut self.owned[index].task;
+            let Owned { task, restored, .. } = &mut self.owned[index];
             let result = self
                 .log
                 .restore_poll(&changelog, Duration::from_millis(20), &mut |key, value| {
+                    restored.0 += 1;
+                    restored.1 += value.map_or(0, |value| value.len() as u64);
                     if let (Some(task), None) = (task.as_mut(), &refused) {
                         refused = task.accept(Input::Restore { key, value }).err();
                     }
@@ -271,14 +303,18 @@ impl Worker {
             match result {
                 Ok(position) if position >= target => {
                     self.log.restore_stop(&changelog);
+                    let span = restore(&self.options.name, &changelog, since, self.owned[index].restored);
                     let task = self.owned[index].task.as_mut();
                     if let Some(Err(halt)) = task.map(|task| task.accept(Input::Restored)) {
+                        let stop = halted(halt);
+                        span.end(Some(&stop.to_string()));
                         if !self.has_moved(index, now)? {
-                            return Err(halted(halt));
+                            return Err(stop);
                         }
                         self.owned[index].reopen();
                         continue;
                     }
+                    span.end(None);
                     self.owned[index].phase = Phase::Seeking;
                     let micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
                     self.stats.of(&self.options.name, |numbers| {
@@ -303,6 +339,7 @@ impl Worker {
         } else if at.1.elapsed() >= STANDS_STILL {
             at.1 = Instant::now();
             tracing::warn!(
+                event_type = "restore_stalled",
                 worker = self.options.name,
                 "{}/{} is read up to offset {position} of {target}, and no more came for {} s: the brokers do not answer, or a \
                  transaction was left open there (kafka-transactions.sh find-hanging shows it, abort ends it)",
@@ -383,6 +420,7 @@ impl Worker {
                 task.accept(Input::Expired { start }).map_err(halted)?;
             }
             tracing::warn!(
+                event_type = "records_expired",
                 worker = self.options.name,
                 "{}/{} lost offsets {} to {}: retention was faster than this group; counted as expired",
                 partition.topic,
@@ -424,6 +462,37 @@ impl Worker {
             partition: partition.partition,
         })
     }
+}
+
+/// The span of a change until it is answered.
+fn rebalance(worker: &str, change: &Change) -> Traced {
+    let (kind, partitions) = match change {
+        Change::Assigned(partitions) => ("assigned", partitions),
+        Change::Revoked(partitions) => ("revoked", partitions),
+        Change::Lost(partitions) => ("lost", partitions),
+    };
+    Traced::begin("rebalance", || {
+        [
+            KeyValue::new("messaging.system", "kafka"),
+            KeyValue::new("streamgauge.worker", worker.to_owned()),
+            KeyValue::new("streamgauge.change", kind),
+            number("streamgauge.partitions", partitions.len() as u64),
+        ]
+    })
+}
+
+/// The span of a restore that has come to its end.
+fn restore(worker: &str, changelog: &TopicPartition, since: Instant, (records, bytes): (u64, u64)) -> Traced {
+    Traced::since("restore", since, || {
+        [
+            KeyValue::new("messaging.system", "kafka"),
+            KeyValue::new("messaging.destination", changelog.topic.clone()),
+            KeyValue::new("streamgauge.worker", worker.to_owned()),
+            number("streamgauge.partition", u64::from(changelog.partition)),
+            number("streamgauge.records", records),
+            number("streamgauge.bytes", bytes),
+        ]
+    })
 }
 
 /// Opening failed for now, or for good.

@@ -25,6 +25,8 @@ pub struct Owned {
     pub last_record: WallTime,
     /// The task's watermark when that was decided last.
     pub mark: Option<Watermark>,
+    /// Records and bytes of the changelog that were read back.
+    pub restored: (u64, u64),
     /// Running, and not read: it has to wait for others.
     pub waits: Option<Wait>,
 }
@@ -68,6 +70,7 @@ impl Owned {
             told_in_step: 0,
             last_record: WallTime(0),
             mark: None,
+            restored: (0, 0),
             waits: None,
         }
     }
@@ -76,6 +79,7 @@ impl Owned {
     pub fn reopen(&mut self) {
         self.phase = Phase::Opening;
         self.task = None;
+        self.restored = (0, 0);
         self.waits = None;
     }
 

@@ -78,7 +78,11 @@ impl Worker {
             Ok(_) => Ok(()),
             // It was trimmed faster than it was read: it begins later now.
             Err(LogError::Fatal(why)) => {
-                tracing::warn!(worker = self.options.name, "reading the offset index again: {why}");
+                tracing::warn!(
+                    event_type = "index_reread",
+                    worker = self.options.name,
+                    "reading the offset index again: {why}"
+                );
                 self.log.restore_stop(&partition);
                 self.reads_index = false;
                 Ok(())

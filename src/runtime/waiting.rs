@@ -178,11 +178,13 @@ impl Worker {
         let partitions = named(partitions);
         match wait {
             Wait::Ahead => tracing::info!(
+                event_type = "source_waiting",
                 worker = self.options.name,
                 "{partitions} waits: its event times are more than 10 minutes ahead of the slowest source that it is joined \
                  with"
             ),
             Wait::Full => tracing::warn!(
+                event_type = "source_waiting",
                 worker = self.options.name,
                 "{partitions} waits: the joins that it feeds hold nearly as many open keys and undecided records as they may \
                  (--max-open), and it is ahead of the slowest source that it is joined with"
@@ -194,7 +196,11 @@ impl Worker {
         let waits = self.owned.iter().any(|owned| owned.waits.is_some());
         if self.waiting.open && !waits && self.may_say(None, now) {
             self.waiting.open = false;
-            tracing::info!(worker = self.options.name, "no partition waits for others any more");
+            tracing::info!(
+                event_type = "source_resumed",
+                worker = self.options.name,
+                "no partition waits for others any more"
+            );
         }
     }
 }

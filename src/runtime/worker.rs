@@ -20,6 +20,7 @@ use super::owned::{Owned, Phase, Taken};
 use super::sealed::Sealed;
 use super::stats::Stats;
 use super::surveying::Surveying;
+use super::traced::Commits;
 use super::waiting::{Heed, Waiting};
 use crate::engine::task::{Halt, Input, OpenTask, PartitionCounts, Stage, Wait};
 use crate::engine::time::{Span, WallTime};
@@ -114,6 +115,7 @@ pub struct Worker {
     /// What the seal under way answers who asks for the newest points, once it is committed.
     pub(super) answering: Option<(Question, BTreeMap<TopicPartition, Requests>)>,
     pub(super) commit_began: Option<Instant>,
+    pub(super) commits: Commits,
     pub(super) step: u64,
     pub(super) troubled_until: WallTime,
     pub(super) waiting: Waiting,
@@ -153,6 +155,7 @@ impl Worker {
             beside: None,
             answering: None,
             commit_began: None,
+            commits: Commits::new(),
             step: 0,
             troubled_until: WallTime(0),
             waiting: Waiting::default(),
@@ -231,7 +234,12 @@ impl Worker {
 
     fn read(&mut self, now: WallTime, wait: Duration) -> Result<usize, Stop> {
         let Self {
-            log, owned, last, step, ..
+            log,
+            owned,
+            last,
+            step,
+            commits,
+            ..
         } = self;
         let step = *step;
         let mut taken = 0;
@@ -246,7 +254,10 @@ impl Worker {
             };
             *last = index;
             match owned[index].take(record, now, step) {
-                Taken::Yes => taken += 1,
+                Taken::Yes => {
+                    taken += 1;
+                    commits.take(record.headers);
+                }
                 Taken::Ignored => {}
                 Taken::Refused(halt) => {
                     refused = Some((index, halt));
@@ -274,6 +285,7 @@ impl Worker {
             Halt::Hold(reason) => {
                 let owned = &mut self.owned[index];
                 tracing::warn!(
+                    event_type = "partition_held",
                     worker = self.options.name,
                     partition = owned.partition.partition,
                     "held: {reason}"
@@ -306,12 +318,15 @@ impl Worker {
                 Notice::OutOfRange(partition) => self.out_of_range(&partition, now)?,
                 Notice::UnknownTopic(topic) => {
                     tracing::warn!(
+                        event_type = "input_topic_missing",
                         worker = self.options.name,
                         topic,
                         "topic does not exist yet; waiting for it"
                     );
                 }
-                Notice::Trouble(what) => tracing::warn!(worker = self.options.name, "{what}"),
+                Notice::Trouble(what) => {
+                    tracing::warn!(event_type = "kafka_trouble", worker = self.options.name, "{what}")
+                }
             }
         }
         Ok(())
@@ -403,7 +418,7 @@ impl Worker {
         match error {
             LogError::Retry(why) | LogError::Abort(why) => {
                 if now >= self.troubled_until {
-                    tracing::debug!(worker = self.options.name, "{why}");
+                    tracing::debug!(event_type = "kafka_trouble", worker = self.options.name, "{why}");
                 }
                 self.troubled_until = now.ahead(RETRY_AFTER);
                 Ok(())
@@ -436,7 +451,7 @@ impl Worker {
             if !view.notes.is_empty() && !said.contains_key(&owned.partition) {
                 said.insert(owned.partition.clone(), now);
                 for note in &view.notes {
-                    tracing::warn!(worker = name, "{note}");
+                    tracing::warn!(event_type = "task_note", worker = name, "{note}");
                 }
             }
             if let Phase::Held { reason, .. } = &owned.phase {

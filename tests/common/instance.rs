@@ -119,7 +119,7 @@ impl Instance {
             .env("OTEL_EXPORTER_OTLP_PROTOCOL", application.protocol)
             .envs(application.environment.iter().map(|(name, value)| (name, value)));
         let name = format!("{}-{}", application.id, self.name);
-        self.process = Some(Process::start(&name, &application.folder, &mut command));
+        self.process = Some(Process::start(&name, &application.folder, &mut command).logging());
     }
 
     pub fn process(&mut self) -> &mut Process {

@@ -18,6 +18,7 @@ pub mod http;
 pub mod instance;
 pub mod joins;
 pub mod kafka;
+pub mod lines;
 pub mod mail;
 pub mod oracle;
 pub mod points;

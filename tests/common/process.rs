@@ -8,12 +8,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use super::lines;
+
 pub struct Process {
     name: String,
     child: Child,
     output: PathBuf,
     record: Option<PathBuf>,
     ended: Option<ExitStatus>,
+    /// Everything that it says is a log line.
+    logs: bool,
 }
 
 /// How much of a process's output a failing test shows.
@@ -46,7 +50,14 @@ impl Process {
             output,
             record,
             ended: None,
+            logs: false,
         }
+    }
+
+    /// At its end every line that it has written is held to the schema of log lines.
+    pub fn logging(mut self) -> Self {
+        self.logs = true;
+        self
     }
 
     pub fn id(&self) -> u32 {
@@ -137,6 +148,9 @@ impl Drop for Process {
         self.kill();
         if std::thread::panicking() {
             eprintln!("--- the end of what {} said\n{}", self.name, self.tail());
+        } else if self.logs {
+            let faults = lines::faults(&self.output());
+            assert!(faults.is_empty(), "what {} logs: {faults:#?}", self.name);
         }
     }
 }

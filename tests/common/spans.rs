@@ -13,6 +13,8 @@ pub struct Spans {
     pub traces: BTreeMap<String, BTreeMap<String, Span>>,
     /// How many came, those that came again included.
     pub received: usize,
+    /// What processes did themselves (`--own-traces`), by span id. They are in no other number.
+    pub own: BTreeMap<String, Span>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +29,14 @@ impl Spans {
             let request: Json = serde_json::from_str(line).expect("the collector writes JSON");
             for resource in list(&request, "resourceSpans") {
                 for scope in list(resource, "scopeSpans") {
-                    list(scope, "spans").iter().for_each(|span| self.take(span));
+                    let spans = list(scope, "spans").iter();
+                    match scope["scope"]["name"].as_str() {
+                        Some("streamgauge.process") => self.own.extend(spans.map(|span| {
+                            let span = Span(span.clone());
+                            (id_of(&span), span)
+                        })),
+                        _ => spans.for_each(|span| self.take(span)),
+                    }
                 }
             }
         }
@@ -75,6 +84,14 @@ impl Span {
     /// 1 is OK, 2 is ERROR.
     pub fn status(&self) -> i64 {
         self.0["status"]["code"].as_i64().unwrap_or(0)
+    }
+
+    /// Trace and span of each link.
+    pub fn links(&self) -> Vec<(&str, &str)> {
+        let links = list(&self.0, "links").iter();
+        links
+            .filter_map(|link| Some((link["traceId"].as_str()?, link["spanId"].as_str()?)))
+            .collect()
     }
 
     pub fn events(&self) -> Vec<&str> {

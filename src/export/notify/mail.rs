@@ -152,7 +152,11 @@ fn send(transport: &SmtpTransport, server: &str, from: &Mailbox, to: &[Mailbox],
     if refused.len() == to.len() {
         return whole;
     }
-    tracing::warn!("mail did not reach all of its addresses: {}", refused.join("; "));
+    tracing::warn!(
+        event_type = "mail_partly_refused",
+        "mail did not reach all of its addresses: {}",
+        refused.join("; ")
+    );
     Verdict::Accepted
 }
 
