@@ -6,12 +6,16 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use common::collector::Collector;
+use common::instance::BINARY;
 use common::kafka::Kafka;
 use common::lines::{self, Page};
 use common::points::Attributes;
+use common::process::Process;
 use common::sdk::Sdk;
 use common::spans::Span;
 use common::{eventually, folder, my_turn};
@@ -300,4 +304,77 @@ fn what_an_application_sends_and_handles_is_measured_traced_and_committed_after_
         .filter(|span| span.events() == ["exception"])
         .count();
     assert_eq!((all.iter().filter(failed).count(), exceptions), (4, 2));
+}
+
+#[test]
+fn the_examples_send_and_handle_what_they_say_and_a_rebalance_takes_nothing_away() {
+    let _turn = my_turn();
+    const RECORDS: i64 = 300;
+    let folder = folder();
+    let kafka = Kafka::start();
+    let mut collector = Collector::start(folder.path());
+    kafka.create_topic("tickets", 4, &[]);
+    let bootstrap = kafka.bootstrap();
+    let endpoint = collector.endpoint();
+    let example = |name: &str, process: &str, arguments: &[&str]| {
+        let path = Path::new(BINARY)
+            .parent()
+            .expect("a folder")
+            .join("examples")
+            .join(name);
+        let mut command = Command::new(path);
+        command
+            .arg(&bootstrap)
+            .args(arguments)
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)
+            .env("OTEL_RESOURCE_ATTRIBUTES", format!("service.instance.id={process}"))
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "500");
+        Process::start(process, folder.path(), &mut command)
+    };
+    let count = RECORDS.to_string();
+    let send = |name: &str| {
+        let mut producer = example("produce", name, &["tickets", &count]);
+        assert!(producer.wait(LIMIT).success(), "{}", producer.output());
+    };
+    send("first");
+    let mut one = example("consume", "one", &["tickets", "crew"]);
+    let done = |sent: i64| {
+        let committed = kafka.committed("crew", "tickets").into_iter().flatten();
+        match committed.map(|(offset, _)| offset).sum::<i64>() {
+            all if all == sent => Ok(()),
+            some => Err(format!("{some} of {sent} are committed")),
+        }
+    };
+    eventually("everything is handled", LIMIT, || done(RECORDS));
+    // Another one takes some of the partitions, and then has all.
+    let mut two = example("consume", "two", &["tickets", "crew"]);
+    send("second");
+    eventually("both handle what comes", LIMIT, || done(2 * RECORDS));
+    assert!(one.terminate(LIMIT).success(), "{}", one.output());
+    send("third");
+    eventually("the other one handles all", LIMIT, || done(3 * RECORDS));
+    assert!(two.terminate(LIMIT).success(), "{}", two.output());
+    let handled = |of: &mut Process| {
+        let told = of.output();
+        let words = told
+            .lines()
+            .rev()
+            .find_map(|line| line.strip_suffix(" records handled").map(str::to_owned));
+        words
+            .and_then(|count| count.parse::<i64>().ok())
+            .unwrap_or_else(|| panic!("{told}"))
+    };
+    let (by_one, by_two) = (handled(&mut one), handled(&mut two));
+    assert!(by_one >= RECORDS && by_two >= RECORDS, "{by_one} and {by_two}");
+    // A record may be handled twice while partitions change hands, and none is left out.
+    assert!(
+        (3 * RECORDS..3 * RECORDS + RECORDS).contains(&(by_one + by_two)),
+        "{by_one} and {by_two}"
+    );
+    let told = collector.points().of("kafka_consumer_messages_total");
+    let told: i64 = told
+        .filter_map(|(_, series)| series.last())
+        .map(|value| value.integer())
+        .sum();
+    assert_eq!(told, by_one + by_two);
 }

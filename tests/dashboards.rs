@@ -119,7 +119,7 @@ fn every_query_of_the_dashboards_returns_data() {
     ];
     let mut instance = application.start("one");
     let sdk = Sdk::to(&collector);
-    let writer = kafka.writer();
+    let writer = kafka.measured_writer("simulator", &sdk.instrumentation());
     let traffic = || Traffic::new(seed, troubled(150, 8)).write(&writer, 3_000);
     std::thread::scope(|scope| {
         let writing = scope.spawn(traffic);

@@ -279,21 +279,24 @@ fn of_workers(writer: &mut Writer, numbers: &Numbers, export: &[(&'static str, E
             waiting,
         );
     }
-    let mut imbalances: BTreeMap<&str, u64> = BTreeMap::new();
-    for (partition, (_, view)) in workers.values().flat_map(|worker| &worker.tasks) {
-        if view.ledger.is_some() {
-            *imbalances.entry(&partition.topic).or_default() += view.imbalance();
+    let mut imbalances: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for (worker, of) in workers {
+        for (partition, (_, view)) in &of.tasks {
+            if view.ledger.is_some() {
+                *imbalances.entry((worker, &partition.topic)).or_default() += view.imbalance();
+            }
         }
     }
     if !imbalances.is_empty() {
-        let of_topics = imbalances.into_iter();
+        let gauges = imbalances.into_iter().map(|((worker, topic), off)| {
+            let labels = [("worker", worker), ("topic", topic)];
+            (labels.map(|(name, value)| (name, value.to_owned())).into(), off)
+        });
         writer.gauge(
             "streamgauge_ledger_imbalance_records",
             "Offsets of the partitions of this process whose outcomes the ledger does not have, or has twice.",
             "{record}",
-            of_topics
-                .map(|(topic, off)| (vec![("topic", topic.to_owned())], off))
-                .collect(),
+            gauges.collect(),
         );
     }
     let of_each = |value: fn(&crate::runtime::stats::WorkerNumbers) -> u64| {

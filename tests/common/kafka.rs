@@ -1,6 +1,7 @@
 //! A Kafka broker on this machine, and what a test wants of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
@@ -8,9 +9,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders, Timestamp};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::types::RDKafkaErrorCode;
+use streamgauge::client::{Delivery, Instrumentation, InstrumentedProducer, Outgoing};
 
 use super::broker::{Broker, BrokerOptions};
 use super::eventually;
@@ -210,7 +210,13 @@ impl Kafka {
         assert!(result[0].is_ok(), "{name} is not deleted: {result:?}");
     }
 
+    /// One that nobody measures.
     pub fn writer(&self) -> Writer {
+        self.measured_writer("writer", &Instrumentation::global())
+    }
+
+    /// One whose numbers and spans go where these go.
+    pub fn measured_writer(&self, producer_id: &str, to: &Instrumentation) -> Writer {
         let mut config = self.client();
         config
             .set("enable.idempotence", "true")
@@ -220,7 +226,8 @@ impl Kafka {
             .set("delivery.timeout.ms", "300000")
             .set("queue.buffering.max.messages", "500000");
         Writer {
-            producer: config.create().expect("a producer"),
+            producer: InstrumentedProducer::new(&config, producer_id, to).expect("a producer"),
+            open: Mutex::default(),
         }
     }
 
@@ -354,45 +361,39 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// Writes each record exactly once, also over a broker's restart.
+/// Writes each record exactly once, also over a broker's restart, as an application would: with a producer that measures
+/// itself.
 pub struct Writer {
-    producer: BaseProducer,
+    producer: InstrumentedProducer,
+    /// What is on its way, oldest first.
+    open: Mutex<VecDeque<Delivery>>,
 }
 
+/// Fewer than the client's queue holds.
+const OPEN: usize = 100_000;
+
 impl Writer {
-    /// Hands a record to the client, waiting while its queue is full.
+    /// Hands a record to the client, waiting while too many are on their way.
     pub fn write(&self, write: &Write) {
-        let mut record: BaseRecord<'_, [u8], [u8]> =
-            BaseRecord::to(&write.topic).partition(i32::try_from(write.partition).expect("few"));
-        if let Some(key) = &write.key {
-            record = record.key(key);
+        let headers = write.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header {
+                key,
+                value: Some(value),
+            })
+        });
+        let delivery = self.producer.send_with_metrics(Outgoing {
+            topic: &write.topic,
+            partition: Some(i32::try_from(write.partition).expect("few")),
+            key: write.key.as_deref(),
+            value: write.value.as_deref(),
+            timestamp: write.timestamp,
+            headers: (!write.headers.is_empty()).then_some(headers),
+        });
+        let mut open = self.open.lock().expect("nobody panicked");
+        open.push_back(delivery);
+        while open.len() > OPEN {
+            open.pop_front().map(arrived);
         }
-        if let Some(value) = &write.value {
-            record = record.payload(value);
-        }
-        if let Some(timestamp) = write.timestamp {
-            record = record.timestamp(timestamp);
-        }
-        if !write.headers.is_empty() {
-            let headers = write.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-                headers.insert(Header {
-                    key,
-                    value: Some(value),
-                })
-            });
-            record = record.headers(headers);
-        }
-        loop {
-            match self.producer.send(record) {
-                Ok(()) => break,
-                Err((error, back)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
-                    record = back;
-                    self.producer.poll(Duration::from_millis(20));
-                }
-                Err((error, _)) => panic!("{} is not written: {error}", write.topic),
-            }
-        }
-        self.producer.poll(Duration::ZERO);
     }
 
     /// Everything written is in the log.
@@ -400,6 +401,10 @@ impl Writer {
         self.producer
             .flush(Duration::from_secs(120))
             .expect("the broker takes what was written");
-        assert_eq!(self.producer.in_flight_count(), 0);
+        self.open.lock().expect("nobody panicked").drain(..).for_each(arrived);
     }
+}
+
+fn arrived(delivery: Delivery) {
+    delivery.wait().expect("the broker takes what was written");
 }
