@@ -17,7 +17,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use tracing::{Event, Level, Subscriber};
@@ -29,6 +29,9 @@ use repeats::{Kind, Repeats};
 
 /// How many lines of one kind are written in ten seconds before the rest is only counted.
 pub const REPEATS: u32 = 10;
+
+/// These ten seconds.
+const WINDOW: Duration = Duration::from_secs(10);
 
 /// What a line looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,15 +83,20 @@ impl Format {
 impl Lines {
     /// Lines to `to`. Of each kind `repeats` are written in ten seconds, and the rest is counted; 0: all are written.
     pub fn new(format: Format, repeats: u32, to: impl Write + Send + 'static) -> Self {
+        Self::with(format, Repeats::new(repeats, WINDOW), to)
+    }
+
+    fn with(format: Format, repeats: Repeats, to: impl Write + Send + 'static) -> Self {
+        let holds = repeats.holds_back();
         let lines = Self(Arc::new(Shared {
             format,
             out: Mutex::new(Out {
                 to: Box::new(to),
-                repeats: Repeats::new(repeats),
+                repeats,
             }),
             holds: Condvar::new(),
         }));
-        if repeats > 0 {
+        if holds {
             let shared = Arc::clone(&lines.0);
             let thread = std::thread::Builder::new().name("log-repeats".to_owned());
             // Without it they are told with the next line, or at the end.

@@ -14,8 +14,6 @@ use tracing::callsite::Identifier;
 
 use super::line::Line;
 
-const WINDOW: Duration = Duration::from_secs(10);
-
 /// How many kinds are remembered at a time.
 const KINDS: usize = 256;
 
@@ -27,6 +25,7 @@ pub struct Kind(Identifier, u64);
 pub struct Repeats {
     /// How many are written; 0: all.
     limit: u32,
+    window: Duration,
     seen: HashMap<Kind, Seen>,
     /// The kinds in `seen`, and when their windows began: the oldest first, and so the first that ends.
     windows: VecDeque<(Instant, Kind)>,
@@ -52,18 +51,23 @@ impl Kind {
 // === impl Repeats ===
 
 impl Repeats {
-    pub fn new(limit: u32) -> Self {
+    pub fn new(limit: u32, window: Duration) -> Self {
         Self {
             limit,
+            window,
             seen: HashMap::new(),
             windows: VecDeque::new(),
             holding: 0,
         }
     }
 
+    pub fn holds_back(&self) -> bool {
+        self.limit > 0
+    }
+
     /// The lines to write now, and whether this one was held back.
     pub fn take(&mut self, kind: Kind, line: Line, now: Instant) -> (Vec<Line>, bool) {
-        if self.limit == 0 {
+        if !self.holds_back() {
             return (vec![line], false);
         }
         let mut told = self.due(now);
@@ -88,7 +92,11 @@ impl Repeats {
     /// What was held back in windows that are over.
     pub fn due(&mut self, now: Instant) -> Vec<Line> {
         let mut told = Vec::new();
-        while self.windows.front().is_some_and(|(began, _)| now >= *began + WINDOW) {
+        while self
+            .windows
+            .front()
+            .is_some_and(|(began, _)| now >= *began + self.window)
+        {
             told.extend(self.end_first());
         }
         told
@@ -97,7 +105,7 @@ impl Repeats {
     /// When to ask again; `None` while nothing is held back.
     pub fn next_due(&self) -> Option<Instant> {
         let first = self.windows.front().filter(|_| self.holding > 0);
-        first.map(|(began, _)| *began + WINDOW)
+        first.map(|(began, _)| *began + self.window)
     }
 
     /// Everything that is held back.

@@ -179,11 +179,8 @@ fn more_kinds_than_are_remembered_lose_no_count() {
 
 #[test]
 fn what_is_held_back_is_told_when_its_ten_seconds_are_over() {
-    let lines = objects(0, || tracing::info!(event_type = "started", "x"));
-    assert_eq!(lines.len(), 1);
-
     // The clock is an argument, so no test waits.
-    let mut repeats = Repeats::new(1);
+    let mut repeats = Repeats::new(1, WINDOW);
     let (line, began) = (Line::new(Level::INFO, "started", Map::new()), Instant::now());
     let seconds = |count| began + Duration::from_secs(count);
     let kind = Kind::new(place(), 0);
@@ -196,6 +193,35 @@ fn what_is_held_back_is_told_when_its_ten_seconds_are_over() {
     assert_eq!(repeats.all().len(), 0);
     let (told, held) = repeats.take(kind, line, seconds(11));
     assert_eq!((told.len(), held), (1, false), "a new window begins");
+}
+
+#[test]
+fn what_is_held_back_is_told_in_time_though_no_line_follows() {
+    let page = Page::default();
+    let repeats = Repeats::new(1, Duration::from_millis(50));
+    let lines = Lines::with(Format::Json, repeats, page.clone());
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+        for number in 0..3 {
+            tracing::info!(event_type = "started", number);
+        }
+    });
+    // The three may fall into two windows; each is told, or stands behind a number.
+    let told = || -> u64 {
+        let bytes = page.0.lock().expect("no panic").clone();
+        let text = String::from_utf8(bytes).expect("text");
+        let lines = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        lines
+            .map(|line| line["details"]["repeated"].as_u64().unwrap_or(1))
+            .sum()
+    };
+    let began = Instant::now();
+    while told() < 3 {
+        assert!(began.elapsed() < Duration::from_secs(20), "{} of 3 are told", told());
+        std::thread::yield_now();
+    }
+    assert_eq!(told(), 3);
 }
 
 /// Some place in the code.
