@@ -80,10 +80,7 @@ impl Trails {
         let Some(trail) = self.counters.get(&key(name, series)) else {
             return Vec::new();
         };
-        let steps = trail.points.iter().zip(trail.points.iter().skip(1));
-        steps
-            .map(|((before, low), (after, high))| (seconds(*after), (high - low) / seconds(after - before)))
-            .collect()
+        trail.rates()
     }
 
     /// What came into a histogram in the last minutes.
@@ -140,6 +137,24 @@ impl<V> Trail<V> {
         self.points.push_back((time, value));
     }
 
+    /// See [`Trails::rates`]. What came after less than a step goes into the last one: of a moment no rate can be told.
+    fn rates(&self) -> Vec<(f64, f64)>
+    where
+        V: Copy + Into<f64>,
+    {
+        let mut points: Vec<(u64, V)> = self.points.iter().copied().collect();
+        if let [_, .., (before, _), (last, _)] = points[..]
+            && last - before < self.step
+        {
+            points.remove(points.len() - 2);
+        }
+        let steps = points.iter().zip(points.iter().skip(1));
+        let rate = |low: V, high: V, took| (high.into() - low.into()) / seconds(took);
+        steps
+            .map(|((before, low), (after, high))| (seconds(*after), rate(*low, *high, after - before)))
+            .collect()
+    }
+
     /// Drops what is older than [`SPAN`].
     fn forget(&mut self) {
         let newest = self.points.back().map_or(0, |(time, _)| *time);
@@ -189,6 +204,16 @@ mod tests {
         }
         let values: Vec<f64> = trail.points.iter().map(|(_, value)| *value).collect();
         assert_eq!(values, [1.0, 3.0, 4.0], "and a point that is not newer is none");
+    }
+
+    #[test]
+    fn of_a_moment_no_rate_is_told() {
+        let mut trail = trail();
+        for (time, value) in [(10.0, 0.0), (12.0, 20.0), (14.0, 40.0), (14.1, 40.0)] {
+            take(&mut trail, time, value);
+        }
+        let rates: Vec<f64> = trail.rates().into_iter().map(|(_, rate)| rate.round()).collect();
+        assert_eq!(rates, [10.0, 10.0]);
     }
 
     #[test]
