@@ -142,6 +142,24 @@ fn the_page_shows_what_the_instance_knows_and_goes_on_by_itself() {
         "live" => agrees(&browser, &state(&instance)?),
         told => Err(told.to_owned()),
     });
+
+    // With a token the page asks for it, and takes it as a password.
+    instance.kill();
+    instance
+        .application
+        .extra
+        .extend(["--http-token", "${env:TOKEN}"].map(str::to_owned));
+    instance.application.environment.push(("TOKEN", "hush-hush".to_owned()));
+    instance.resume();
+    eventually("who has no token is refused", LIMIT, || match instance.get("/")? {
+        (401, _) => Ok(()),
+        (status, text) => Err(format!("{status}: {text}")),
+    });
+    browser.open(&format!("http://anybody:hush-hush@127.0.0.1:{}/", instance.http()));
+    eventually("who has it sees the page", LIMIT, || match &*browser.text("#live") {
+        "live" => Ok(()),
+        told => Err(told.to_owned()),
+    });
     instance.stop();
 }
 

@@ -392,7 +392,7 @@ impl Writer {
         let mut open = self.open.lock().expect("nobody panicked");
         open.push_back(delivery);
         while open.len() > OPEN {
-            open.pop_front().map(arrived);
+            open.pop_front().into_iter().for_each(arrived);
         }
     }
 

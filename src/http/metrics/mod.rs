@@ -1,7 +1,8 @@
 //! `/metrics`: the series that this instance owns, and its own, for Prometheus to fetch.
 //!
 //! Rule: what is shown are the newest committed points, the same that leave over OTLP; the answer is made at most once in
-//! [`FRESH`], however many ask, and nobody waits longer than [`PATIENCE`].
+//! [`FRESH`], however many ask, and nobody waits longer than [`PATIENCE`]. One that takes long to make is made less often, so
+//! that it costs no more than a [`SHARE`]th of a core, until it would be older than [`OLDEST`].
 //!
 //! Edges:
 //! - points have no timestamps: who fetches gives them, and what OTLP sends has its own;
@@ -14,6 +15,7 @@ mod proto;
 mod text;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,8 +41,11 @@ use family::Families;
 /// Who fetches does so every few seconds; ten thousand series take a tenth of a second of CPU.
 const FRESH: Duration = Duration::from_secs(2);
 
-/// While it is made anew, who asks meanwhile gets what is there up to this age.
-const STALE: Duration = Duration::from_secs(5);
+const SHARE: u32 = 50;
+const OLDEST: Duration = Duration::from_secs(10);
+
+/// While it is made anew, who asks meanwhile gets what is there up to this much older.
+const STALE: Duration = Duration::from_secs(3);
 
 /// Somewhat more than two seals take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -61,6 +66,8 @@ struct Inner {
 /// What was made of one answer of the workers.
 struct Made {
     at: Instant,
+    /// Microseconds that it took, its bodies included.
+    took: AtomicU64,
     series: Arc<Vec<ResourceMetrics>>,
     bodies: Mutex<BTreeMap<(Format, bool), Bytes>>,
 }
@@ -87,15 +94,18 @@ impl Exposition {
         if let Some(body) = bodies.get(&(format, is_zipped)) {
             return body.clone();
         }
-        let series = Arc::clone(&made.series);
         // Thousands of series take a while, in which others are answered.
+        let of = Arc::clone(&made);
         let written = tokio::task::spawn_blocking(move || {
-            let body = write(&series, format);
-            if is_zipped {
+            let began = Instant::now();
+            let body = write(&of.series, format);
+            let body = if is_zipped {
                 gzip(&body, Compression::fast())
             } else {
                 Bytes::from(body)
-            }
+            };
+            of.took(began);
+            body
         });
         let body = written.await.unwrap_or_default();
         bodies.insert((format, is_zipped), body.clone());
@@ -106,14 +116,16 @@ impl Exposition {
 // === impl Inner ===
 
 impl Inner {
-    /// What was made, if it is no older.
-    fn made(&self, oldest: Duration) -> Option<Arc<Made>> {
+    /// What was made, if it is not older by more than this than it may be.
+    fn made(&self, older: Duration) -> Option<Arc<Made>> {
         let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.as_ref().filter(|made| made.at.elapsed() < oldest).cloned()
+        made.as_ref()
+            .filter(|made| made.at.elapsed() < made.fresh_for() + older)
+            .cloned()
     }
 
     async fn fresh(&self) -> Arc<Made> {
-        if let Some(made) = self.made(FRESH) {
+        if let Some(made) = self.made(Duration::ZERO) {
             return made;
         }
         let _making = match self.making.try_lock() {
@@ -124,21 +136,31 @@ impl Inner {
                 None => self.making.lock().await,
             },
         };
-        if let Some(made) = self.made(FRESH) {
+        if let Some(made) = self.made(Duration::ZERO) {
             return made;
         }
         let requests = self.ask().await;
         let process = self.process.clone();
         let read = tokio::task::spawn_blocking(move || {
+            let began = Instant::now();
             let mut series = read(&requests);
             series.push(process.metrics(wall_time()));
-            series
+            let made = Made {
+                at: Instant::now(),
+                took: AtomicU64::new(0),
+                series: Arc::new(series),
+                bodies: Mutex::default(),
+            };
+            made.took(began);
+            made
         });
-        let made = Arc::new(Made {
+        // It panicked, which was said: there is nothing to show.
+        let made = Arc::new(read.await.unwrap_or_else(|_| Made {
             at: Instant::now(),
-            series: Arc::new(read.await.unwrap_or_default()),
+            took: AtomicU64::new(0),
+            series: Arc::default(),
             bodies: Mutex::default(),
-        });
+        }));
         *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&made));
         made
     }
@@ -150,6 +172,21 @@ impl Inner {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
         newest.all()
+    }
+}
+
+// === impl Made ===
+
+impl Made {
+    fn took(&self, began: Instant) {
+        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.took.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// How long it is shown.
+    fn fresh_for(&self) -> Duration {
+        let took = Duration::from_micros(self.took.load(Ordering::Relaxed));
+        (took * SHARE).clamp(FRESH, OLDEST)
     }
 }
 
