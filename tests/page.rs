@@ -41,13 +41,12 @@ fn the_page_shows_what_the_instance_knows_and_goes_on_by_itself() {
     let mut instance = application.start("one");
     let writer = kafka.writer();
     let mut traffic = Traffic::new(seed, troubled(400, 8));
-    let browser = std::thread::scope(|scope| {
-        scope.spawn(|| traffic.write(&writer, 2_000));
-        Browser::start(folder.path())
-    });
-    kafka.reset("billing", "processing.tickets.in", 2, 3);
+    let browser = Browser::start(folder.path());
     eventually("an answer", LIMIT, || instance.get("/api/v1/status"));
+    // Somebody watches from the beginning on, so there is a look every two seconds.
     browser.open(&format!("http://127.0.0.1:{}/", instance.http()));
+    traffic.write(&writer, 4_000);
+    kafka.reset("billing", "processing.tickets.in", 2, 3);
 
     let shown = eventually("everything that is known", LIMIT, || {
         let state = state(&instance)?;
