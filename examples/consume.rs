@@ -7,15 +7,14 @@
 //! It ends with Ctrl-C or SIGTERM, after the record at hand. What it measures goes to `OTEL_EXPORTER_OTLP_ENDPOINT`
 //! (http://localhost:4317) over OTLP/gRPC; its lines are those of the monitoring guide, on stderr.
 
+mod telemetry;
+
 use std::error::Error;
 
-use opentelemetry_otlp::{MetricExporter, SpanExporter};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
-use opentelemetry_sdk::trace::SdkTracerProvider;
 use streamgauge::client::rdkafka::{ClientConfig, Message};
 use streamgauge::client::{Instrumentation, InstrumentedConsumer, OnFailure};
 use streamgauge::logs::{Format, Lines};
+use telemetry::Telemetry;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -31,17 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::registry()
         .with(lines.clone().with_filter(LevelFilter::INFO))
         .init();
-    let resource = Resource::builder().with_service_name("ticket-worker").build();
-    let meters = SdkMeterProvider::builder()
-        .with_reader(PeriodicReader::builder(MetricExporter::builder().with_tonic().build()?).build())
-        .with_resource(resource.clone())
-        .build();
-    let tracers = SdkTracerProvider::builder()
-        .with_batch_exporter(SpanExporter::builder().with_tonic().build()?)
-        .with_resource(resource)
-        .build();
-    opentelemetry::global::set_meter_provider(meters.clone());
-    opentelemetry::global::set_tracer_provider(tracers.clone());
+    let telemetry = Telemetry::of("ticket-worker")?;
 
     let mut settings = ClientConfig::new();
     settings
@@ -75,8 +64,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ended.map(|()| handled)
     });
     let handled = handled.await??;
-    tracers.shutdown()?;
-    meters.shutdown()?;
+    telemetry.end()?;
     lines.flush();
     println!("{handled} records handled");
     Ok(())

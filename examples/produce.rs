@@ -6,15 +6,14 @@
 //!
 //! What it measures goes to `OTEL_EXPORTER_OTLP_ENDPOINT` (http://localhost:4317) over OTLP/gRPC. Exit code 1: some were not sent.
 
+mod telemetry;
+
 use std::error::Error;
 use std::process::ExitCode;
 
-use opentelemetry_otlp::{MetricExporter, SpanExporter};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
-use opentelemetry_sdk::trace::SdkTracerProvider;
 use streamgauge::client::rdkafka::ClientConfig;
 use streamgauge::client::{Instrumentation, InstrumentedProducer, Outgoing};
+use telemetry::Telemetry;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -22,17 +21,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let [bootstrap, topic, count] = &arguments[..] else {
         return Err("takes: HOST:PORT TOPIC COUNT".into());
     };
-    let resource = Resource::builder().with_service_name("ticket-writer").build();
-    let meters = SdkMeterProvider::builder()
-        .with_reader(PeriodicReader::builder(MetricExporter::builder().with_tonic().build()?).build())
-        .with_resource(resource.clone())
-        .build();
-    let tracers = SdkTracerProvider::builder()
-        .with_batch_exporter(SpanExporter::builder().with_tonic().build()?)
-        .with_resource(resource)
-        .build();
-    opentelemetry::global::set_meter_provider(meters.clone());
-    opentelemetry::global::set_tracer_provider(tracers.clone());
+    let telemetry = Telemetry::of("ticket-writer")?;
 
     let mut settings = ClientConfig::new();
     settings
@@ -60,8 +49,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
             eprintln!("{error}");
         }
     }
-    tracers.shutdown()?;
-    meters.shutdown()?;
+    telemetry.end()?;
     println!("{count} records, {failed} of them not sent");
     Ok(ExitCode::from(u8::from(failed > 0)))
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use common::chaos::{create_topics, support_pipeline};
+use common::chaos::{create_topics, hurried_pipeline};
 use common::collector::Collector;
 use common::instance::Application;
 use common::kafka::Kafka;
@@ -101,12 +101,7 @@ fn every_query_of_the_dashboards_returns_data() {
     let folder = folder();
     let kafka = Kafka::start();
     create_topics(&kafka);
-    let pipeline = support_pipeline(folder.path());
-    let text = std::fs::read_to_string(&pipeline).expect("the pipeline");
-    let text = text
-        .replace("window: 10s", "window: 2s")
-        .replace("out_of_order: 5s", "out_of_order: 1s");
-    std::fs::write(&pipeline, text + "\nlag: { groups: [billing, helpers], every: 2s }\n").expect("the pipeline");
+    let pipeline = hurried_pipeline(folder.path(), "[billing, helpers]");
     let collector = Collector::start(folder.path());
     // What applications say of themselves is fetched from the collector.
     let prometheus = Prometheus::fetching(folder.path(), &[collector.page()]);

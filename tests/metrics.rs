@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::chaos::{create_topics, support_pipeline};
+use common::chaos::{add_lag, create_topics, support_pipeline};
 use common::collector::Collector;
 use common::instance::{Application, Instance};
 use common::joins;
@@ -42,8 +42,7 @@ fn instances_together_show_each_series_once_with_the_value_that_left_over_otlp()
     let kafka = Kafka::start();
     create_topics(&kafka);
     let pipeline = support_pipeline(folder.path());
-    let text = std::fs::read_to_string(&pipeline).expect("the pipeline");
-    std::fs::write(&pipeline, text + "\nlag: { groups: billing, every: 2s }\n").expect("the pipeline");
+    add_lag(&pipeline, "billing");
     let mut collector = Collector::start(folder.path());
     let application = Application::new(folder.path(), &pipeline, &kafka.bootstrap(), &collector.endpoint());
     let mut instances = [application.start("one"), application.start("two")];

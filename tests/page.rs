@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::browser::{Browser, Look};
-use common::chaos::{create_topics, support_pipeline};
+use common::chaos::{create_topics, hurried_pipeline};
 use common::collector::Collector;
 use common::instance::{Application, Instance};
 use common::kafka::{Kafka, Write};
@@ -29,13 +29,7 @@ fn the_page_shows_what_the_instance_knows_and_goes_on_by_itself() {
     let folder = folder();
     let kafka = Kafka::start();
     create_topics(&kafka);
-    let pipeline = support_pipeline(folder.path());
-    let text = std::fs::read_to_string(&pipeline).expect("the pipeline");
-    // Windows that are soon over.
-    let text = text
-        .replace("window: 10s", "window: 2s")
-        .replace("out_of_order: 5s", "out_of_order: 1s");
-    std::fs::write(&pipeline, text + "\nlag: { groups: billing, every: 2s }\n").expect("the pipeline");
+    let pipeline = hurried_pipeline(folder.path(), "billing");
     let collector = Collector::start(folder.path());
     let application = Application::new(folder.path(), &pipeline, &kafka.bootstrap(), &collector.endpoint());
     let mut instance = application.start("one");

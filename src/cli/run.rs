@@ -27,7 +27,7 @@ use crate::export::sender::{SendRequest, Sender};
 use crate::export::settings::{Settings, Signal};
 use crate::export::stats::ExportStats;
 use crate::export::telemetry::{self, Process, Telemetry};
-use crate::http::{self, Board, Exposition, health::Checker};
+use crate::http::{self, health::Checker};
 use crate::kafka::{
     self, Cleanup, ConnectError, Connection, EnsureError, KafkaCluster, OrphanWatch, Poller, PollerOptions, TopicSpec,
 };
@@ -151,14 +151,7 @@ fn start(args: &RunArgs) -> Result<Exit, Exit> {
         stats: stats.clone(),
         export: loops(&exports),
     };
-    let sources = http::Sources {
-        process: process.clone(),
-        exposition: Exposition::new(process.clone()),
-        board: Board::default(),
-        checks: Some(checker.checks()),
-        since: Instant::now(),
-        workers: Arc::default(),
-    };
+    let sources = http::Sources::new(process.clone(), Some(checker.checks()));
     let workers = Arc::clone(&sources.workers);
     let http = http::start(&args.http, guard, sources).map_err(usage)?;
     if !prepare_topics(&cluster, &mut application, args, &stopping)? {

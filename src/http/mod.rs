@@ -32,11 +32,14 @@ use tokio::sync::{Semaphore, oneshot};
 
 pub use guard::{Guard, Open};
 use health::Checks;
-pub use metrics::Exposition;
-pub use page::Board;
+use metrics::Exposition;
+use page::Board;
 
 use crate::export::stats::ExportSnapshot;
 use crate::export::telemetry::Process;
+
+/// What is made for those who watch costs at most this part of a core: what takes long is made less often.
+const SHARE: u32 = 50;
 
 const CONNECTIONS: usize = 256;
 
@@ -50,15 +53,15 @@ const CONNECTION: Duration = Duration::from_secs(120);
 /// What answers are made of.
 #[derive(Clone)]
 pub struct Sources {
-    pub process: Process,
+    process: Process,
     /// The values of the series that live here.
-    pub exposition: Exposition,
+    exposition: Exposition,
     /// What the status page shows.
-    pub board: Board,
+    board: Board,
     /// What is known of the brokers; `None` where there are none (the demo).
-    pub checks: Option<Arc<Checks>>,
+    checks: Option<Arc<Checks>>,
     /// When the process began.
-    pub since: Instant,
+    since: Instant,
     /// How many workers there are: set when the broker was there and the stages have been started.
     pub workers: Arc<OnceLock<usize>>,
 }
@@ -134,6 +137,18 @@ pub fn start(address: &str, guard: Guard, sources: Sources) -> Result<Http, Http
 }
 
 impl Sources {
+    /// Of a process that begins now.
+    pub fn new(process: Process, checks: Option<Arc<Checks>>) -> Self {
+        Self {
+            exposition: Exposition::new(process.clone()),
+            process,
+            board: Board::default(),
+            checks,
+            since: Instant::now(),
+            workers: Arc::default(),
+        }
+    }
+
     /// How everything is.
     fn components(&self, export: &[(&'static str, ExportSnapshot)]) -> Vec<health::Component> {
         let up = self.since.elapsed();

@@ -1,7 +1,5 @@
 //! A real browser without a window: Chromium, told what to do over WebDriver.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -11,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value as Json, json};
 
 use super::process::Process;
-use super::{eventually, free_port};
+use super::{eventually, free_port, http};
 
 pub struct Browser {
     port: u16,
@@ -148,36 +146,16 @@ impl Browser {
 
     /// The `value` of the driver's answer.
     fn call(&self, method: &str, path: &str, body: Option<Json>) -> Result<Json, String> {
-        let text = |error: std::io::Error| error.to_string();
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).map_err(text)?;
-        stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(text)?;
         let body = body.map_or(String::new(), |body| body.to_string());
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        let (status, text) = http::ask(
             self.port,
-            body.len()
-        );
-        stream.write_all((head + &body).as_bytes()).map_err(text)?;
-        // It leaves the connection open.
-        let mut stream = BufReader::new(stream);
-        let (mut head, mut length) = (String::new(), 0);
-        loop {
-            let mut line = String::new();
-            stream.read_line(&mut line).map_err(text)?;
-            if let Some(bytes) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = bytes.trim().parse().map_err(|_| line.clone())?;
-            }
-            match line.trim() {
-                "" => break,
-                line => head.push_str(line),
-            }
-        }
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).map_err(text)?;
-        let body = String::from_utf8_lossy(&body);
-        let mut answer: Json = serde_json::from_str(&body).map_err(|error| format!("{error}: {body}"))?;
-        match head.split(' ').nth(1) {
-            Some("200") => Ok(answer["value"].take()),
+            &format!("{method} {path} HTTP/1.1"),
+            &body,
+            Duration::from_secs(60),
+        )?;
+        let mut answer: Json = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
+        match status {
+            200 => Ok(answer["value"].take()),
             _ => Err(answer["value"]["message"].to_string()),
         }
     }

@@ -67,6 +67,25 @@ pub fn support_pipeline(folder: &Path) -> PathBuf {
     path
 }
 
+/// Lag of these groups, too.
+pub fn add_lag(pipeline: &Path, groups: &str) {
+    let text = std::fs::read_to_string(pipeline).expect("the pipeline");
+    std::fs::write(pipeline, format!("{text}\nlag: {{ groups: {groups}, every: 2s }}\n")).expect("a pipeline");
+}
+
+/// [`support_pipeline`] with windows that are soon over, and lag of these groups.
+pub fn hurried_pipeline(folder: &Path, groups: &str) -> PathBuf {
+    let path = support_pipeline(folder);
+    let mut text = std::fs::read_to_string(&path).expect("the pipeline");
+    for (from, to) in [("window: 10s", "window: 2s"), ("out_of_order: 5s", "out_of_order: 1s")] {
+        assert!(text.contains(from), "the pipeline says `{from}`");
+        text = text.replace(from, to);
+    }
+    std::fs::write(&path, text).expect("a pipeline");
+    add_lag(&path, groups);
+    path
+}
+
 /// The users' topics, as their brokers have them.
 pub fn create_topics(kafka: &Kafka) {
     for topic in TOPICS {

@@ -103,26 +103,26 @@ impl Prometheus {
 
     /// All values of an instant query, whatever their labels.
     pub fn values(&self, query: &str) -> Result<Vec<f64>, String> {
+        let results = self.results(query)?;
+        let values = results.iter().filter_map(|of| of["value"][1].as_str()?.parse().ok());
+        Ok(values.collect())
+    }
+
+    fn results(&self, query: &str) -> Result<Vec<Json>, String> {
         let (status, body) = http::get(self.port, &format!("/api/v1/query?query={}", http::encoded(query)))?;
-        let json: Json = serde_json::from_str(&body).map_err(|error| format!("{status}: {error}: {body}"))?;
-        match json["data"]["result"].as_array() {
-            Some(results) => Ok(results
-                .iter()
-                .filter_map(|of| of["value"][1].as_str()?.parse().ok())
-                .collect()),
-            None => Err(body),
+        let mut json: Json = serde_json::from_str(&body).map_err(|error| format!("{status}: {error}: {body}"))?;
+        if json["status"] != "success" {
+            return Err(format!("{query}: {body}"));
+        }
+        match json["data"]["result"].take() {
+            Json::Array(results) => Ok(results),
+            _ => Err("no result".to_owned()),
         }
     }
 
     fn ask<T>(&self, query: &str, read: impl Fn(&Json) -> Option<T>) -> Result<BTreeMap<Labels, T>, String> {
-        let (status, body) = http::get(self.port, &format!("/api/v1/query?query={}", http::encoded(query)))?;
-        let json: Json = serde_json::from_str(&body).map_err(|error| format!("{status}: {error}: {body}"))?;
-        if json["status"] != "success" {
-            return Err(format!("{query}: {body}"));
-        }
-        let results = json["data"]["result"].as_array().ok_or("no result")?;
         let mut answer = BTreeMap::new();
-        for result in results {
+        for result in &self.results(query)? {
             let labels = result["metric"].as_object().ok_or("no labels")?.iter();
             let labels: Labels = labels
                 .filter(|(name, _)| !RESOURCE.contains(&name.as_str()))
@@ -130,7 +130,7 @@ impl Prometheus {
                 .collect();
             let value = read(result).ok_or_else(|| format!("no value in {result}"))?;
             if answer.insert(labels.clone(), value).is_some() {
-                return Err(format!("{query} has {labels:?} twice: {body}"));
+                return Err(format!("{query} has {labels:?} twice: {result}"));
             }
         }
         Ok(answer)

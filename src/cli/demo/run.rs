@@ -36,7 +36,7 @@ use crate::export::receiver::Receiver;
 use crate::export::settings::{Settings, Signal};
 use crate::export::stats::ExportStats;
 use crate::export::telemetry::Process;
-use crate::http::{self, Board, Exposition, Http, HttpError};
+use crate::http::{self, Http, HttpError};
 use crate::memory::{Cluster, ClusterClock, TopicOptions};
 use crate::pipeline;
 use crate::runtime::clock::wall_time;
@@ -102,25 +102,21 @@ struct Production {
 /// See the module.
 pub fn run(args: &DemoArgs) -> Result<Summary, DemoError> {
     let plan = hurried(plan()?);
-    let caption = Caption {
-        planned: args.length,
-        workers: args.workers,
-        partitions: PARTITIONS,
-        page: None,
-        hurry: format!(
-            "support.yaml in a hurry: window, out_of_order, idle_after 1 s (the file: 10 s, 5 s, 5 s), answers within 5 s (24 h), \
-             skew 1 s (1 min), forget 10 s (1 h), slow 3 s (1 h), 4 seals a second; seed {}",
-            args.seed
-        ),
-    };
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
     let stage = Production::set_up(args, plan)?;
     let caption = Caption {
+        planned: args.length,
+        workers: args.workers,
+        partitions: PARTITIONS,
         page: stage.http.address.map(|address| format!("http://{address}/")),
-        ..caption
+        hurry: format!(
+            "support.yaml in a hurry: window, out_of_order, idle_after 1 s (the file: 10 s, 5 s, 5 s), answers within 5 s (24 h), \
+             skew 1 s (1 min), forget 10 s (1 h), slow 3 s (1 h), 4 seals a second; seed {}",
+            args.seed
+        ),
     };
     let mut view = View::open(args, caption)?;
     stage.play(args, &mut view, &interrupted)
@@ -175,8 +171,8 @@ fn topics(cluster: &Cluster, application: &Application) -> Result<(), DemoError>
     Ok(())
 }
 
-/// What `run` shows over HTTP, but for what it knows of brokers.
-fn page(args: &DemoArgs, world: &World, exports: &[Export], workers: &Arc<OnceLock<usize>>) -> Result<Http, HttpError> {
+/// What `run` shows over HTTP, but for what it knows of brokers; and where to say how many workers there are.
+fn page(args: &DemoArgs, world: &World, exports: &[Export]) -> Result<(Http, Arc<OnceLock<usize>>), HttpError> {
     let process = Process {
         application: "demo".to_owned(),
         instance: "demo".to_owned(),
@@ -187,21 +183,16 @@ fn page(args: &DemoArgs, world: &World, exports: &[Export], workers: &Arc<OnceLo
             .map(|export| (Carried::Otlp(export.signal).worker(), Arc::clone(&export.stats)))
             .collect(),
     };
-    let sources = http::Sources {
-        exposition: Exposition::new(process.clone()),
-        process,
-        board: Board::default(),
-        checks: None,
-        since: Instant::now(),
-        workers: Arc::clone(workers),
-    };
-    match http::start(&args.http, http::Guard::default(), sources.clone()) {
+    let sources = http::Sources::new(process, None);
+    let workers = Arc::clone(&sources.workers);
+    let http = match http::start(&args.http, http::Guard::default(), sources.clone()) {
         Err(HttpError::Bind { address, .. }) => {
             let host = address.rsplit_once(':').map_or("127.0.0.1", |(host, _)| host);
             http::start(&format!("{host}:0"), http::Guard::default(), sources)
         }
         started => started,
-    }
+    };
+    Ok((http?, workers))
 }
 
 /// The system of the users, as wild as the demo's shorter times allow.
@@ -269,8 +260,7 @@ impl Production {
             stats: Stats::default(),
             running: Running::default(),
         };
-        let workers = Arc::default();
-        let http = page(args, &world, &exports, &workers)?;
+        let (http, workers) = page(args, &world, &exports)?;
         let crew = Crew::muster(&application, exports, &world)?;
         // It is set once.
         let _ = workers.set(crew.hands.len() - stats.len());

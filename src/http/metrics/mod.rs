@@ -2,7 +2,7 @@
 //!
 //! Rule: what is shown are the newest committed points, the same that leave over OTLP; the answer is made at most once in
 //! [`FRESH`], however many ask, and nobody waits longer than [`PATIENCE`]. One that takes long to make is made less often, so
-//! that it costs no more than a [`SHARE`]th of a core, until it would be older than [`OLDEST`].
+//! that it costs no more than a [`SHARE`](super::SHARE)th of a core, until it would be older than [`OLDEST`].
 //!
 //! Edges:
 //! - points have no timestamps: who fetches gives them, and what OTLP sends has its own;
@@ -30,7 +30,7 @@ use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
 use prost::Message;
 use tokio::sync::Mutex;
 
-use super::Sources;
+use super::{SHARE, Sources};
 use crate::export::gzip;
 use crate::export::telemetry::Process;
 use crate::runtime::clock::wall_time;
@@ -41,7 +41,6 @@ use family::Families;
 /// Who fetches does so every few seconds; ten thousand series take a tenth of a second of CPU.
 const FRESH: Duration = Duration::from_secs(2);
 
-const SHARE: u32 = 50;
 const OLDEST: Duration = Duration::from_secs(10);
 
 /// While it is made anew, who asks meanwhile gets what is there up to this much older.
@@ -64,11 +63,11 @@ struct Inner {
 }
 
 /// What was made of one answer of the workers.
-struct Made {
+pub struct Made {
     at: Instant,
     /// Microseconds that it took, its bodies included.
     took: AtomicU64,
-    series: Arc<Vec<ResourceMetrics>>,
+    families: Families,
     bodies: Mutex<BTreeMap<(Format, bool), Bytes>>,
 }
 
@@ -83,13 +82,13 @@ impl Exposition {
         }))
     }
 
-    /// The newest point of each series that lives here, and the process's own metrics last.
-    pub async fn series(&self) -> Arc<Vec<ResourceMetrics>> {
-        Arc::clone(&self.0.fresh().await.series)
+    /// The newest point of each series that lives here, and the process's own metrics.
+    pub async fn newest(&self) -> Arc<Made> {
+        self.0.fresh().await
     }
 
     async fn body(&self, format: Format, is_zipped: bool) -> Bytes {
-        let made = self.0.fresh().await;
+        let made = self.newest().await;
         let mut bodies = made.bodies.lock().await;
         if let Some(body) = bodies.get(&(format, is_zipped)) {
             return body.clone();
@@ -98,13 +97,13 @@ impl Exposition {
         let of = Arc::clone(&made);
         let written = tokio::task::spawn_blocking(move || {
             let began = Instant::now();
-            let body = write(&of.series, format);
+            let body = write(&of.families, format);
             let body = if is_zipped {
                 gzip(&body, Compression::fast())
             } else {
                 Bytes::from(body)
             };
-            of.took(began);
+            of.add(began);
             body
         });
         let body = written.await.unwrap_or_default();
@@ -145,22 +144,13 @@ impl Inner {
             let began = Instant::now();
             let mut series = read(&requests);
             series.push(process.metrics(wall_time()));
-            let made = Made {
-                at: Instant::now(),
-                took: AtomicU64::new(0),
-                series: Arc::new(series),
-                bodies: Mutex::default(),
-            };
-            made.took(began);
-            made
+            Made::new(Families::of(&series), began)
         });
         // It panicked, which was said: there is nothing to show.
-        let made = Arc::new(read.await.unwrap_or_else(|_| Made {
-            at: Instant::now(),
-            took: AtomicU64::new(0),
-            series: Arc::default(),
-            bodies: Mutex::default(),
-        }));
+        let made = read
+            .await
+            .unwrap_or_else(|_| Made::new(Families::of(&[]), Instant::now()));
+        let made = Arc::new(made);
         *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&made));
         made
     }
@@ -178,15 +168,35 @@ impl Inner {
 // === impl Made ===
 
 impl Made {
-    fn took(&self, began: Instant) {
+    fn new(families: Families, began: Instant) -> Self {
+        let made = Self {
+            at: Instant::now(),
+            took: AtomicU64::new(0),
+            families,
+            bodies: Mutex::default(),
+        };
+        made.add(began);
+        made
+    }
+
+    pub fn families(&self) -> &Families {
+        &self.families
+    }
+
+    /// What it has cost so far.
+    pub fn took(&self) -> Duration {
+        Duration::from_micros(self.took.load(Ordering::Relaxed))
+    }
+
+    /// More that it has cost.
+    fn add(&self, began: Instant) {
         let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.took.fetch_add(micros, Ordering::Relaxed);
     }
 
     /// How long it is shown.
     fn fresh_for(&self) -> Duration {
-        let took = Duration::from_micros(self.took.load(Ordering::Relaxed));
-        (took * SHARE).clamp(FRESH, OLDEST)
+        (self.took() * SHARE).clamp(FRESH, OLDEST)
     }
 }
 
@@ -197,12 +207,11 @@ fn read(requests: &[Requests]) -> Vec<ResourceMetrics> {
     read.flat_map(|request| request.resource_metrics).collect()
 }
 
-fn write(series: &[ResourceMetrics], format: Format) -> Vec<u8> {
-    let families = Families::of(series);
+fn write(families: &Families, format: Format) -> Vec<u8> {
     match format {
-        Format::Text => text::classic(&families),
-        Format::OpenMetrics => text::open_metrics(&families),
-        Format::Protobuf => proto::write(&families),
+        Format::Text => text::classic(families),
+        Format::OpenMetrics => text::open_metrics(families),
+        Format::Protobuf => proto::write(families),
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Rule: one look serves all who watch. While somebody does, the process looks every [`WATCHED`], else every
 //! [`UNWATCHED`], so that there is a past to show; a look that takes long is taken less often, so that it never costs more
-//! than a [`SHARE`]th of one core.
+//! than a [`SHARE`](super::SHARE)th of one core.
 //!
 //! Edges:
 //! - the page is one document: nothing else is loaded, and its policy forbids it; what it shows it shows as text, never as
@@ -34,14 +34,12 @@ use futures_util::stream;
 use serde_json::json;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
-use super::Sources;
-use super::metrics::family::Families;
+use super::{SHARE, Sources};
 use crate::runtime::clock::wall_time;
 use trails::Trails;
 
 const WATCHED: Duration = Duration::from_secs(2);
 const UNWATCHED: Duration = Duration::from_secs(10);
-const SHARE: u32 = 50;
 
 const WATCHERS: usize = 32;
 
@@ -101,15 +99,14 @@ impl Board {
     pub async fn look(self, sources: Sources) {
         let mut trails = Trails::default();
         loop {
-            let series = sources.exposition.series().await;
+            let newest = sources.exposition.newest().await;
             let sources = sources.clone();
             let looking = tokio::task::spawn_blocking(move || {
                 let began = Instant::now();
-                let families = Families::of(&series);
-                trails.look(&families);
-                let status = state::status(&sources, &families, &trails, wall_time());
+                trails.look(newest.families());
+                let status = state::status(&sources, newest.families(), &trails, wall_time());
                 let text = serde_json::to_string(&status).unwrap_or_default();
-                (trails, text, began.elapsed())
+                (trails, text, newest.took() + began.elapsed())
             });
             let Ok((kept, text, took)) = looking.await else {
                 // It panicked, which was said; what it knew went with it.
