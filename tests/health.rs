@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
@@ -186,7 +187,7 @@ fn a_broker_that_is_killed_shows_and_when_all_are_answers_still_come_at_once() {
 }
 
 #[test]
-fn what_no_topic_is_called_slow_clients_and_huge_heads_harm_nobody() {
+fn what_no_topic_is_called_many_probes_slow_clients_and_huge_heads_harm_nobody() {
     let _turn = my_turn();
     let system = System::of(Kafka::start());
     let mut instance = system.application.start("one");
@@ -217,6 +218,18 @@ fn what_no_topic_is_called_slow_clients_and_huge_heads_harm_nobody() {
         (_, told) => Err(told),
     });
     assert_eq!(asked(&instance, "/nothing").0, 404);
+
+    // However many ask, it is looked at ten times a second, and goes on being looked at.
+    let began = Instant::now();
+    let told: BTreeSet<String> = (0..300)
+        .map(|_| asked(&instance, "/health").1["timestamp"].to_string())
+        .collect();
+    let looks = began.elapsed().as_millis() / 100 + 2;
+    assert!(told.len() as u128 <= looks, "{looks} looks at most: {told:?}");
+    eventually("it is looked at again", LIMIT, || {
+        let now = asked(&instance, "/health").1["timestamp"].to_string();
+        if told.contains(&now) { Err(now) } else { Ok(()) }
+    });
 
     // Clients that never finish what they say: more than are served at once.
     let slow: Vec<TcpStream> = (0..400)

@@ -1,130 +1,266 @@
 //! What probes and scrapes cost a pipeline that is busy: 1,000 times a second `/health` and 50 times a second `/metrics`
 //! at ten thousand series, beside `run` reading a backlog as fast as it can.
 //!
-//! Rule: pairs, with and without the storm, each a fresh application over the same records; what counts is the time from
-//! when a quarter of the records is committed (all series are there then) until all are. The storm is a process of its own;
-//! on two cores it takes CPU from broker and pipeline, so what it takes is told beside it, and the CPU that `run` itself
-//! needed a record.
+//! Rule: the storm comes and goes every [`WINDOW`] while one application reads, since two runs differ by a fifth on most
+//! machines whatever is asked of them; each window is compared with those right before and behind it. A window begins and
+//! ends where a transaction is committed. The storm is a process of its own; on two cores it takes CPU from broker and
+//! pipeline, so what it takes is told beside it, and the CPU that `run` itself needed a record.
 
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::common::free_port;
 use super::common::kafka::Kafka;
-use super::{measure, series_pipeline, until_committed, write_series};
+use super::{LIMIT, committed, measure, series_pipeline, until_committed, write_series};
 
 const TOPIC: &str = "storm.series";
 const PROBES: u32 = 1_000;
 const SCRAPES: u32 = 50;
 const CONNECTIONS: u32 = 4;
+const WINDOW: Duration = Duration::from_secs(4);
 
-/// The backlog behind the first quarter of the records.
-struct Backlog {
+/// What is so far.
+#[derive(Clone, Copy)]
+struct Reading {
+    at: Instant,
+    records: u64,
+    /// Seconds of `run` and of the storm.
+    cpu: f64,
+    storm_cpu: f64,
+}
+
+/// Between two readings.
+struct Window {
+    storms: bool,
     /// Records a second.
     rate: f64,
     /// Nanoseconds of `run`'s CPU a record.
     cpu: f64,
+    /// Cores that the storm itself took.
+    storm_cores: f64,
 }
 
-pub fn compare(kafka: &Kafka, folder: &Path, otlp: &str, records: u64, pairs: u64) {
+/// The process that asks.
+struct Storm {
+    child: Child,
+    input: ChildStdin,
+}
+
+pub fn compare(kafka: &Kafka, folder: &Path, otlp: &str, records: u64, runs: u64) {
     let began = super::common::now_micros() / 1_000 - 600_000;
     write_series(kafka, TOPIC, records, |at| began + (at * 500_000 / records) as i64);
     let pipeline = series_pipeline(folder, "storm", TOPIC);
-    let mut ratios = Vec::new();
-    for pair in 1..=pairs {
-        // Each is the first one every other time.
-        let quiet_first = pair % 2 == 1;
-        let mut both = [None, None];
-        for storms in [!quiet_first, quiet_first] {
-            let id = format!("storm-{pair}-{storms}");
-            both[usize::from(storms)] = Some(run(kafka, folder, otlp, &pipeline, &id, records, storms));
+    let (mut rates, mut cpus, mut own) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 1..=runs {
+        // Each kind begins every other time.
+        let windows = run(
+            kafka,
+            folder,
+            otlp,
+            &pipeline,
+            &format!("storm-{number}"),
+            records,
+            number % 2 == 0,
+        );
+        for around in windows.windows(3) {
+            if let [before, window, behind] = around {
+                let beside = (before.rate + behind.rate) / 2.0;
+                let cpu_beside = (before.cpu + behind.cpu) / 2.0;
+                let (rate, cpu) = (window.rate / beside, window.cpu / cpu_beside);
+                let is_storm = window.storms;
+                rates.push(if is_storm { rate } else { rate.recip() });
+                cpus.push(if is_storm { cpu } else { cpu.recip() });
+            }
         }
-        if let [Some(quiet), Some(stormy)] = both {
-            println!(
-                "pair {pair}: {:.0} records a second and {:.0} ns of CPU a record without, {:.0} and {:.0} with the storm",
-                quiet.rate, quiet.cpu, stormy.rate, stormy.cpu
-            );
-            ratios.push((stormy.rate / quiet.rate, stormy.cpu / quiet.cpu));
-        }
+        own.extend(
+            windows
+                .iter()
+                .filter(|window| window.storms)
+                .map(|window| window.storm_cores),
+        );
     }
-    let median = |of: fn(&(f64, f64)) -> f64| {
-        let mut values: Vec<f64> = ratios.iter().map(of).collect();
+    let at = |values: &mut Vec<f64>, percent: usize| {
         values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
+        values.get(values.len() * percent / 100).copied().unwrap_or(f64::NAN)
     };
+    let [rate, cpu] = [&mut rates, &mut cpus].map(|all| (at(all, 50), at(all, 25), at(all, 75)));
     println!(
-        "median of {pairs}: throughput with the storm is {:.3} of that without, CPU a record {:.3}",
-        median(|ratio| ratio.0),
-        median(|ratio| ratio.1)
+        "of {} windows in {runs} runs: throughput with the storm is {:.3} of that without (quartiles {:.3} and {:.3}), CPU a \
+         record {:.3} ({:.3} and {:.3}); the storm's own process took {:.2} cores",
+        rates.len(),
+        rate.0,
+        rate.1,
+        rate.2,
+        cpu.0,
+        cpu.1,
+        cpu.2,
+        at(&mut own, 50)
     );
 }
 
-fn run(kafka: &Kafka, folder: &Path, otlp: &str, pipeline: &Path, id: &str, records: u64, storms: bool) -> Backlog {
+fn run(kafka: &Kafka, folder: &Path, otlp: &str, pipeline: &Path, id: &str, records: u64, first: bool) -> Vec<Window> {
     let port = free_port();
     let mut process = super::start(kafka, folder, otlp, id, pipeline, &format!("127.0.0.1:{port}"));
-    let storm = storms.then(|| {
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            process.must_live();
-            std::thread::sleep(Duration::from_millis(10));
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        process.must_live();
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut storm = Storm::start(port);
+    // All series are there.
+    until_committed(kafka, id, TOPIC, records / 10, &mut process);
+    let (mut windows, mut storms) = (Vec::new(), first);
+    // One after the other, as written.
+    let read = |storm: &Storm| Reading {
+        records: next_commit(kafka, id),
+        at: Instant::now(),
+        cpu: measure(process.id(), Instant::now()).cpu,
+        storm_cpu: measure(storm.child.id(), Instant::now()).cpu,
+    };
+    let mut before = read(&storm);
+    loop {
+        storm.turn(if storms { "on" } else { "off" });
+        std::thread::sleep(WINDOW);
+        let now = read(&storm);
+        if now.records >= records {
+            // The backlog ended in it.
+            break;
         }
-        start(port)
-    });
-    let first = until_committed(kafka, id, TOPIC, records / 4, &mut process);
-    let (began, before) = (Instant::now(), measure(process.id(), Instant::now()).cpu);
-    let last = until_committed(kafka, id, TOPIC, records, &mut process);
-    let (took, cpu) = (
-        began.elapsed().as_secs_f64(),
-        measure(process.id(), Instant::now()).cpu - before,
-    );
-    if let Some(storm) = storm {
-        println!("  {}", end(storm));
+        windows.push(Window::between(&before, &now, storms));
+        (before, storms) = (now, !storms);
     }
+    let said = storm.end();
     process.terminate(Duration::from_secs(30));
-    let read = (last - first) as f64;
-    Backlog {
-        rate: read / took,
-        cpu: cpu * 1e9 / read,
+    let told: Vec<String> = windows
+        .iter()
+        .map(|window| format!("{:.2}{}", window.rate / 1e6, if window.storms { "*" } else { "" }))
+        .collect();
+    println!(
+        "{id}: million records a second, * with the storm: {}; {said}",
+        told.join(" ")
+    );
+    windows
+}
+
+/// The sum of the application's offsets, right after it has changed, or all the records there are.
+fn next_commit(kafka: &Kafka, id: &str) -> u64 {
+    let (began, before) = (Instant::now(), committed(kafka, id, TOPIC));
+    loop {
+        let now = committed(kafka, id, TOPIC);
+        if now != before || began.elapsed() > Duration::from_secs(2) {
+            return now;
+        }
+        assert!(began.elapsed() < LIMIT);
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-fn start(port: u16) -> Child {
-    Command::new(std::env::current_exe().expect("a path"))
-        .args(["--storm", &port.to_string()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("a second process")
+// === impl Window ===
+
+impl Window {
+    fn between(before: &Reading, now: &Reading, storms: bool) -> Self {
+        let (seconds, read) = (
+            (now.at - before.at).as_secs_f64(),
+            (now.records - before.records) as f64,
+        );
+        Self {
+            storms,
+            rate: read / seconds,
+            cpu: (now.cpu - before.cpu) * 1e9 / read,
+            storm_cores: (now.storm_cpu - before.storm_cpu) / seconds,
+        }
+    }
 }
 
-/// What it saw.
-fn end(mut storm: Child) -> String {
-    let cpu = measure(storm.id(), Instant::now()).cpu;
-    drop(storm.stdin.take());
-    let mut said = String::new();
-    let output = storm.stdout.take().expect("it is piped");
-    BufReader::new(output).read_line(&mut said).expect("its output");
-    let _ = storm.wait();
-    format!("{}, {cpu:.1} s of CPU of its own", said.trim())
+// === impl Storm ===
+
+impl Storm {
+    fn start(port: u16) -> Self {
+        let mut child = Command::new(std::env::current_exe().expect("a path"))
+            .args(["--storm", &port.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a second process");
+        let input = child.stdin.take().expect("it is piped");
+        Self { child, input }
+    }
+
+    fn turn(&mut self, how: &str) {
+        writeln!(self.input, "{how}").expect("it lives");
+    }
+
+    /// What it saw.
+    fn end(mut self) -> String {
+        drop(self.input);
+        let mut said = String::new();
+        let output = self.child.stdout.take().expect("it is piped");
+        BufReader::new(output).read_line(&mut said).expect("its output");
+        let _ = self.child.wait();
+        said.trim().to_owned()
+    }
 }
 
-/// The child process: asks until its standard input ends.
+/// Lets the asking threads through, or holds them.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Off,
+    On,
+    End,
+}
+
+impl Gate {
+    fn set(&self, state: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        self.changed.notify_all();
+    }
+
+    /// Waits while it is off; `None` at the end, else whether it had to wait.
+    fn pass(&self) -> Option<bool> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let had_to_wait = *state == State::Off;
+        while *state == State::Off {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        (*state == State::On).then_some(had_to_wait)
+    }
+}
+
+/// The child process: asks while its standard input says `on`, until that ends.
 pub fn blow(port: u16) {
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    let began = Instant::now();
+    let gate = Gate::default();
+    let (mut on_for, mut on_since) = (Duration::ZERO, None::<Instant>);
     let (probes, scrapes) = std::thread::scope(|scope| {
         let asking = |path: &'static str, each: u32| {
-            let stop = &stop;
-            move || ask(port, path, Duration::from_secs(1) / each, stop)
+            let gate = &gate;
+            move || ask(port, path, Duration::from_secs(1) / each, gate)
         };
         let probes: Vec<_> = (0..CONNECTIONS)
             .map(|_| scope.spawn(asking("/health", PROBES / CONNECTIONS)))
             .collect();
         let scrapes: Vec<_> = (0..10).map(|_| scope.spawn(asking("/metrics", SCRAPES / 10))).collect();
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        stop.store(true, std::sync::atomic::Ordering::Release);
+        for line in std::io::stdin().lines() {
+            on_for += on_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+            match line.expect("standard input").as_str() {
+                "on" => {
+                    on_since = Some(Instant::now());
+                    gate.set(State::On);
+                }
+                _ => gate.set(State::Off),
+            }
+        }
+        on_for += on_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        gate.set(State::End);
         let join = |threads: Vec<std::thread::ScopedJoinHandle<'_, Vec<Duration>>>| {
             let mut all: Vec<Duration> = threads
                 .into_iter()
@@ -135,7 +271,7 @@ pub fn blow(port: u16) {
         };
         (join(probes), join(scrapes))
     });
-    let seconds = began.elapsed().as_secs_f64();
+    let seconds = on_for.as_secs_f64();
     let told = |what: &str, took: &[Duration]| {
         let at = |percent: usize| {
             took.get(took.len() * percent / 100)
@@ -155,30 +291,34 @@ pub fn blow(port: u16) {
 }
 
 /// Asks on one connection, each time when it is due; how long each answer took.
-fn ask(port: u16, path: &str, each: Duration, stop: &std::sync::atomic::AtomicBool) -> Vec<Duration> {
+fn ask(port: u16, path: &str, each: Duration, gate: &Gate) -> Vec<Duration> {
     let mut took = Vec::new();
     let mut due = Instant::now();
-    while !stop.load(std::sync::atomic::Ordering::Acquire) {
+    let mut body = Vec::new();
+    loop {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
         stream.set_nodelay(true).expect("a socket");
         let mut answers = BufReader::new(stream.try_clone().expect("a socket"));
-        while !stop.load(std::sync::atomic::Ordering::Acquire) {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n");
+        loop {
+            let Some(had_to_wait) = gate.pass() else { return took };
+            if had_to_wait {
+                due = Instant::now();
+            }
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             // What cannot be kept up with is not made up for.
             due = (due + each).max(Instant::now() - each);
             let began = Instant::now();
-            let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n");
-            if stream.write_all(head.as_bytes()).is_err() || answer(&mut answers).is_none() {
-                // Connections end after two minutes.
+            if stream.write_all(head.as_bytes()).is_err() || answer(&mut answers, &mut body).is_none() {
+                // Connections end after two minutes, and where nothing is asked.
                 break;
             }
             took.push(began.elapsed());
         }
     }
-    took
 }
 
-fn answer(answers: &mut BufReader<TcpStream>) -> Option<()> {
+fn answer(answers: &mut BufReader<TcpStream>, body: &mut Vec<u8>) -> Option<()> {
     let mut length = 0;
     loop {
         let mut line = String::new();
@@ -193,5 +333,6 @@ fn answer(answers: &mut BufReader<TcpStream>) -> Option<()> {
             length = value.trim().parse().ok()?;
         }
     }
-    answers.read_exact(&mut vec![0; length]).ok()
+    body.resize(length, 0);
+    answers.read_exact(body).ok()
 }

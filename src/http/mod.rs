@@ -16,12 +16,14 @@ mod page;
 mod probes;
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router, middleware};
@@ -40,6 +42,9 @@ use crate::export::telemetry::Process;
 
 /// What is made for those who watch costs at most this part of a core: what takes long is made less often.
 const SHARE: u32 = 50;
+
+/// `/health` is made anew after this long: who probes more often gets what is there.
+const OVERALL: Duration = Duration::from_millis(100);
 
 const CONNECTIONS: usize = 256;
 
@@ -60,10 +65,19 @@ pub struct Sources {
     board: Board,
     /// What is known of the brokers; `None` where there are none (the demo).
     checks: Option<Arc<Checks>>,
+    /// `/health`, as it was told last.
+    overall: Arc<Mutex<Option<Told>>>,
     /// When the process began.
     since: Instant,
     /// How many workers there are: set when the broker was there and the stages have been started.
     pub workers: Arc<OnceLock<usize>>,
+}
+
+/// An answer that is told again for a while.
+struct Told {
+    at: Instant,
+    code: u16,
+    body: Bytes,
 }
 
 /// A listener that is told to stop when this is.
@@ -144,6 +158,7 @@ impl Sources {
             process,
             board: Board::default(),
             checks,
+            overall: Arc::default(),
             since: Instant::now(),
             workers: Arc::default(),
         }
@@ -157,6 +172,22 @@ impl Sources {
             false => health::not_started(),
         };
         health::components(self.checks.as_deref(), pipeline, export, up)
+    }
+
+    /// `/health`: an HTTP status and JSON, at most [`OVERALL`] old.
+    fn overall(&self) -> (u16, Bytes) {
+        let mut told = self.overall.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(told) = told.as_ref().filter(|told| told.at.elapsed() < OVERALL) {
+            return (told.code, told.body.clone());
+        }
+        let (code, body) = health::overall(&self.components(&self.process.exports()));
+        let body = Bytes::from(body.to_string());
+        *told = Some(Told {
+            at: Instant::now(),
+            code,
+            body: body.clone(),
+        });
+        (code, body)
     }
 
     /// All workers have said something.
@@ -223,15 +254,17 @@ impl Http {
     }
 }
 
+fn status(code: u16) -> StatusCode {
+    StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
 fn answered((code, body): (u16, serde_json::Value)) -> impl IntoResponse {
-    (
-        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-        Json(body),
-    )
+    (status(code), Json(body))
 }
 
 async fn overall(State(sources): State<Sources>) -> impl IntoResponse {
-    answered(health::overall(&sources.components(&sources.process.exports())))
+    let (code, body) = sources.overall();
+    (status(code), [(CONTENT_TYPE, "application/json")], body)
 }
 
 async fn alerting(State(sources): State<Sources>) -> impl IntoResponse {
