@@ -369,6 +369,28 @@ fn the_compose_file_fits_together() {
     promtool(&["check", "config"], &[path]);
 }
 
+/// Cargo finds a file for each target, and only one.
+fn is_a_package(folder: &Path) {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "metadata",
+            "--locked",
+            "--offline",
+            "--no-deps",
+            "--format-version",
+            "1",
+        ])
+        .current_dir(folder)
+        .output()
+        .expect("cargo starts");
+    assert!(output.status.success(), "{}", said(&output));
+    let package: Json = serde_json::from_slice(&output.stdout).expect("JSON");
+    for target in package["packages"][0]["targets"].as_array().expect("targets") {
+        let source = target["src_path"].as_str().expect("a path");
+        assert!(Path::new(source).is_file(), "{source}");
+    }
+}
+
 /// The steps that need no engine: what the first layer is built from is a whole package, and what is copied is there.
 #[test]
 fn the_images_steps_can_be_done() {
@@ -389,24 +411,21 @@ fn the_images_steps_can_be_done() {
         .output()
         .expect("a shell");
     assert!(output.status.success(), "{script}\n{}", said(&output));
-    let output = Command::new(env!("CARGO"))
-        .args([
-            "metadata",
-            "--locked",
-            "--offline",
-            "--no-deps",
-            "--format-version",
-            "1",
-        ])
+    is_a_package(folder.path());
+    // The sources over the empty ones.
+    let (before, _) = text.split_once("\nCOPY . .").expect("the step of the real sources");
+    let (_, last) = before.rsplit_once("\nRUN ").expect("a step before it");
+    let script = format!(
+        "set -e; {last}; cp -r {}/{{benches,examples,src,tests,build.rs}} .",
+        root().display()
+    );
+    let output = Command::new("bash")
+        .args(["-c", &script])
         .current_dir(folder.path())
         .output()
-        .expect("cargo starts");
-    assert!(output.status.success(), "{}", said(&output));
-    let package: Json = serde_json::from_slice(&output.stdout).expect("JSON");
-    for target in package["packages"][0]["targets"].as_array().expect("targets") {
-        let source = target["src_path"].as_str().expect("a path");
-        assert!(Path::new(source).is_file(), "{source}");
-    }
+        .expect("a shell");
+    assert!(output.status.success(), "{script}\n{}", said(&output));
+    is_a_package(folder.path());
     let runs = text
         .lines()
         .filter_map(|line| line.split_once("CMD [").map(|(_, rest)| rest.trim_end_matches(']')));

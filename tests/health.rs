@@ -253,6 +253,21 @@ fn what_no_topic_is_called_many_probes_slow_clients_and_huge_heads_harm_nobody()
     let answer = String::from_utf8_lossy(&answer).into_owned();
     assert!(answer.is_empty() || answer.contains(" 431 "), "{answer}");
     assert_eq!(instance.get("/livez").expect("an answer").0, 200);
+
+    // A page elsewhere that lets its own name point here.
+    let mut rebound = TcpStream::connect(("127.0.0.1", instance.http())).expect("a connection");
+    rebound.set_read_timeout(Some(LIMIT)).expect("a time-out");
+    write!(
+        rebound,
+        "GET /health HTTP/1.1\r\nHost: elsewhere.example\r\nConnection: close\r\n\r\n"
+    )
+    .expect("it is sent");
+    let mut answer = String::new();
+    rebound.read_to_string(&mut answer).expect("an answer");
+    assert!(
+        answer.starts_with("HTTP/1.1 421 ") && !answer.contains("components"),
+        "{answer}"
+    );
     instance.stop();
 }
 

@@ -46,7 +46,7 @@ receivers:
       username: streamgauge
       password: ${{env:SMTP_PASSWORD}}
       authority: ${{file:ca.pem}}
-  oncall: {{ alertmanager: {{ url: 'http://127.0.0.1:{alertmanager}' }} }}
+  oncall: {{ alertmanager: {{ url: ['http://127.0.0.1:1', 'http://127.0.0.1:{alertmanager}'] }} }}
   bus: {{ topic: {ALERTS} }}
   stalled: {{ mail: {{ server: 'localhost:{stalled}', from: a@example.com, to: b@example.com }} }}
 "

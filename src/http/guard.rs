@@ -4,14 +4,17 @@
 //! password of basic authentication, which browsers can ask for.
 //!
 //! Edges:
+//! - without a token, on loopback, only requests to this machine by its address or as `localhost` are answered: a page
+//!   elsewhere can let its own name point here, and would read what is told (DNS rebinding);
 //! - a wrong token takes as long to refuse as a right one to accept;
 //! - the token is in no message.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -33,6 +36,8 @@ pub enum Open {
 pub struct Guard {
     token: Option<String>,
     open: Vec<Open>,
+    /// It guards a listener that only this machine can reach.
+    is_local: bool,
 }
 
 // === impl Open ===
@@ -51,11 +56,30 @@ impl Open {
 
 impl Guard {
     pub fn new(token: Option<String>, open: Vec<Open>) -> Self {
-        Self { token, open }
+        Self {
+            token,
+            open,
+            is_local: false,
+        }
+    }
+
+    /// Of a listener on loopback, or not.
+    pub(super) fn local(self, is_local: bool) -> Self {
+        Self { is_local, ..self }
     }
 
     pub fn has_token(&self) -> bool {
         self.token.is_some()
+    }
+
+    /// A name by which nobody on this machine asks for it.
+    fn stranger<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
+        if self.has_token() || !self.is_local {
+            return None;
+        }
+        // No browser leaves it out.
+        let host = headers.get(HOST)?.to_str().unwrap_or("?");
+        (!is_this_machine(host)).then_some(host)
     }
 
     fn lets_in(&self, path: &str, headers: &HeaderMap) -> bool {
@@ -83,8 +107,26 @@ impl Guard {
     }
 }
 
+/// An address, which is not looked up, or `localhost`, which never leaves the machine; each with or without a port.
+fn is_this_machine(host: &str) -> bool {
+    let bracketed = host.strip_prefix('[').and_then(|host| host.split_once(']'));
+    let name = match bracketed {
+        Some((address, _)) => address,
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    let name = name.to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost") || name.parse::<IpAddr>().is_ok()
+}
+
 /// Refuses who may not ask.
 pub async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    if let Some(host) = guard.stranger(request.headers()) {
+        let error = format!(
+            "this listens on loopback and is no `{host}`: ask for localhost or 127.0.0.1, or set --http-token, with which \
+             any name will do"
+        );
+        return (StatusCode::MISDIRECTED_REQUEST, Json(json!({ "error": error }))).into_response();
+    }
     if guard.lets_in(request.uri().path(), request.headers()) {
         return next.run(request).await;
     }
@@ -108,6 +150,43 @@ mod tests {
     #[test]
     fn without_a_token_everybody_may_ask() {
         assert!(lets_in(&Guard::default(), "/health", None));
+    }
+
+    #[test]
+    fn on_loopback_without_a_token_only_names_of_this_machine_are_answered() {
+        let asked = |guard: &Guard, host: &str| {
+            let headers = HeaderMap::from_iter([(HOST, host.parse().expect("a header"))]);
+            guard.stranger(&headers).is_none()
+        };
+        let local = Guard::default().local(true);
+        for host in [
+            "localhost",
+            "LocalHost:8686",
+            "a.localhost:1",
+            "127.0.0.1:8686",
+            "127.0.0.1",
+            "[::1]:8686",
+            "[::1]",
+        ] {
+            assert!(asked(&local, host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:8686",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example:1",
+            "",
+            ":8686",
+        ] {
+            assert!(!asked(&local, host), "{host}");
+            assert!(
+                asked(&Guard::default(), host),
+                "elsewhere names are the network's: {host}"
+            );
+            let token = Guard::new(Some("t".to_owned()), Vec::new()).local(true);
+            assert!(asked(&token, host), "with a token: {host}");
+        }
+        assert!(local.stranger(&HeaderMap::new()).is_none(), "HTTP/1.0 need not name it");
     }
 
     #[test]

@@ -124,6 +124,7 @@ pub fn start(address: &str, guard: Guard, sources: Sources) -> Result<Http, Http
             "--http {address}: others can reach it, and --http-token is not set: who can connect can read what is told there"
         );
     }
+    let guard = guard.local(resolved.ip().is_loopback());
     let (stop, stopped) = oneshot::channel::<()>();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -3,6 +3,10 @@
 /// Name and meaning, by name. A test holds the sources, the page and the schema to it.
 pub const EVENTS: &[(&str, &str)] = &[
     (
+        "alertmanager_partly_told",
+        "one Alertmanager took a notification, another did not",
+    ),
+    (
         "assignment_unanswered",
         "a change of the assignment was not answered yet; it is tried again",
     ),

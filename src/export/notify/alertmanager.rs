@@ -4,10 +4,12 @@
 //! the next repeat comes before it. So Alertmanager forgets an alert whose repeats do not come any more, and no other.
 //!
 //! Edges:
-//! - all URLs are told, and all must take it: Alertmanagers of a cluster want it so, and do not mind to hear it twice.
+//! - all URLs are told at once, as Alertmanagers of a cluster want it, and one that takes it is enough: while another is
+//!   down, what comes next must not wait; it hears of what still fires with the next repeat.
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use reqwest::{Certificate, Client, redirect};
 use serde_json::{Value as Json, json};
 
@@ -54,13 +56,8 @@ impl Alertmanager {
 
     pub async fn tell(&self, notification: &Notification) -> Verdict {
         let body = body(notification).to_string();
-        for url in &self.settings.urls {
-            let verdict = self.post(url, &body).await;
-            if verdict != Verdict::Accepted {
-                return verdict;
-            }
-        }
-        Verdict::Accepted
+        let posts = self.settings.urls.iter().map(|url| self.post(url, &body));
+        together(join_all(posts).await)
     }
 
     async fn post(&self, url: &str, body: &str) -> Verdict {
@@ -101,6 +98,27 @@ impl Alertmanager {
     }
 }
 
+/// What became of a notification, by what each URL said.
+fn together(verdicts: Vec<Verdict>) -> Verdict {
+    let (taken, others): (Vec<Verdict>, Vec<Verdict>) =
+        verdicts.into_iter().partition(|verdict| *verdict == Verdict::Accepted);
+    if !taken.is_empty() {
+        for other in &others {
+            tracing::warn!(
+                event_type = "alertmanager_partly_told",
+                "another Alertmanager took it, this one did not: {}",
+                other.message()
+            );
+        }
+        return Verdict::Accepted;
+    }
+    let may_pass = others
+        .iter()
+        .position(|verdict| matches!(verdict, Verdict::Retry { .. }));
+    let said = others.into_iter().nth(may_pass.unwrap_or(0));
+    said.unwrap_or_else(|| again("no Alertmanager is named".to_owned()))
+}
+
 /// What is posted.
 pub fn body(notification: &Notification) -> Json {
     let alerts = notification.alerts.iter().map(|alert| of_alert(notification, alert));
@@ -125,4 +143,23 @@ fn of_alert(notification: &Notification, alert: &Alert) -> Json {
         "startsAt": stamp(alert.since, TIME),
         "endsAt": stamp(end, TIME),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_takes_it_is_enough_and_of_those_that_do_not_one_that_may_yet_decides() {
+        let refused = || Verdict::Refused {
+            message: "no".to_owned(),
+        };
+        let away = || Verdict::Retry {
+            after: None,
+            message: "away".to_owned(),
+        };
+        assert_eq!(together(vec![away(), Verdict::Accepted, refused()]), Verdict::Accepted);
+        assert_eq!(together(vec![refused(), away()]), away());
+        assert_eq!(together(vec![refused(), refused()]), refused());
+    }
 }
