@@ -369,8 +369,8 @@ fn the_compose_file_fits_together() {
     promtool(&["check", "config"], &[path]);
 }
 
-/// Cargo finds a file for each target, and only one.
-fn is_a_package(folder: &Path) {
+/// The names of the package's targets, each of which has a file. Cargo leaves out what it finds two files for.
+fn targets(folder: &Path) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .args([
             "metadata",
@@ -385,10 +385,22 @@ fn is_a_package(folder: &Path) {
         .expect("cargo starts");
     assert!(output.status.success(), "{}", said(&output));
     let package: Json = serde_json::from_slice(&output.stdout).expect("JSON");
-    for target in package["packages"][0]["targets"].as_array().expect("targets") {
+    let targets = package["packages"][0]["targets"].as_array().expect("targets");
+    let named = targets.iter().map(|target| {
         let source = target["src_path"].as_str().expect("a path");
         assert!(Path::new(source).is_file(), "{source}");
-    }
+        format!("{} {}", target["kind"], target["name"])
+    });
+    named.collect()
+}
+
+fn shell(script: &str, folder: &Path) {
+    let output = Command::new("bash")
+        .args(["-c", script])
+        .current_dir(folder)
+        .output()
+        .expect("a shell");
+    assert!(output.status.success(), "{script}\n{}", said(&output));
 }
 
 /// The steps that need no engine: what the first layer is built from is a whole package, and what is copied is there.
@@ -405,13 +417,8 @@ fn the_images_steps_can_be_done() {
         "set -e; mkdir src {}",
         step.replace("\\\n", " ").trim_end().trim_end_matches('\\')
     );
-    let output = Command::new("bash")
-        .args(["-c", &script])
-        .current_dir(folder.path())
-        .output()
-        .expect("a shell");
-    assert!(output.status.success(), "{script}\n{}", said(&output));
-    is_a_package(folder.path());
+    shell(&script, folder.path());
+    targets(folder.path());
     // The sources over the empty ones.
     let (before, _) = text.split_once("\nCOPY . .").expect("the step of the real sources");
     let (_, last) = before.rsplit_once("\nRUN ").expect("a step before it");
@@ -419,13 +426,8 @@ fn the_images_steps_can_be_done() {
         "set -e; {last}; cp -r {}/{{benches,examples,src,tests,build.rs}} .",
         root().display()
     );
-    let output = Command::new("bash")
-        .args(["-c", &script])
-        .current_dir(folder.path())
-        .output()
-        .expect("a shell");
-    assert!(output.status.success(), "{script}\n{}", said(&output));
-    is_a_package(folder.path());
+    shell(&script, folder.path());
+    assert_eq!(targets(folder.path()), targets(root()));
     let runs = text
         .lines()
         .filter_map(|line| line.split_once("CMD [").map(|(_, rest)| rest.trim_end_matches(']')));

@@ -68,13 +68,14 @@ impl Guard {
         Self { is_local, ..self }
     }
 
-    pub fn has_token(&self) -> bool {
-        self.token.is_some()
+    /// Who can connect from elsewhere is told without a token.
+    pub(super) fn is_open_to_others(&self) -> bool {
+        self.token.is_none() && !self.is_local
     }
 
     /// A name by which nobody on this machine asks for it.
     fn stranger<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
-        if self.has_token() || !self.is_local {
+        if self.token.is_some() || !self.is_local {
             return None;
         }
         // No browser leaves it out.

@@ -118,13 +118,13 @@ pub fn start(address: &str, guard: Guard, sources: Sources) -> Result<Http, Http
     let listener = std::net::TcpListener::bind(resolved).map_err(bind)?;
     listener.set_nonblocking(true).map_err(bind)?;
     let bound = listener.local_addr().map_err(bind)?;
-    if !resolved.ip().is_loopback() && !guard.has_token() {
+    let guard = guard.local(resolved.ip().is_loopback());
+    if guard.is_open_to_others() {
         tracing::warn!(
             event_type = "http_without_token",
             "--http {address}: others can reach it, and --http-token is not set: who can connect can read what is told there"
         );
     }
-    let guard = guard.local(resolved.ip().is_loopback());
     let (stop, stopped) = oneshot::channel::<()>();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

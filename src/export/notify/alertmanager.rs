@@ -100,10 +100,8 @@ impl Alertmanager {
 
 /// What became of a notification, by what each URL said.
 fn together(verdicts: Vec<Verdict>) -> Verdict {
-    let (taken, others): (Vec<Verdict>, Vec<Verdict>) =
-        verdicts.into_iter().partition(|verdict| *verdict == Verdict::Accepted);
-    if !taken.is_empty() {
-        for other in &others {
+    if verdicts.contains(&Verdict::Accepted) {
+        for other in verdicts.iter().filter(|verdict| **verdict != Verdict::Accepted) {
             tracing::warn!(
                 event_type = "alertmanager_partly_told",
                 "another Alertmanager took it, this one did not: {}",
@@ -112,10 +110,10 @@ fn together(verdicts: Vec<Verdict>) -> Verdict {
         }
         return Verdict::Accepted;
     }
-    let may_pass = others
-        .iter()
-        .position(|verdict| matches!(verdict, Verdict::Retry { .. }));
-    let said = others.into_iter().nth(may_pass.unwrap_or(0));
+    // The first that may pass, else the first.
+    let said = verdicts
+        .into_iter()
+        .min_by_key(|verdict| !matches!(verdict, Verdict::Retry { .. }));
     said.unwrap_or_else(|| again("no Alertmanager is named".to_owned()))
 }
 
