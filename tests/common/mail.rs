@@ -75,6 +75,12 @@ impl Mail {
         self.folder.join("mails.jsonl")
     }
 
+    /// From now on the server has taken a mail long before it says so.
+    pub fn is_slow_to_answer(&self, answer: Duration) {
+        let path = self.folder.join("mails.jsonl.slow");
+        std::fs::write(path, answer.as_secs().to_string()).expect("a file");
+    }
+
     /// What was accepted, in order.
     pub fn accepted(&self) -> Vec<Accepted> {
         let text = std::fs::read_to_string(self.mails()).unwrap_or_default();

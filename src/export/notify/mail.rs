@@ -6,21 +6,27 @@
 //! Edges:
 //! - TLS is verified, against the system's authorities or the one that the receiver names. A server without STARTTLS gets
 //!   nothing;
-//! - a login that is refused, a certificate that is not trusted, a server that is away: a person mends that, and the mail is
-//!   tried again. What the server says of the mail itself is final;
-//! - of several addresses those that are refused are reported, and the others get the mail;
+//! - what the server says before it has seen an address (greeting, login, sender) is about our settings: a person mends that,
+//!   and the mail is tried again. So it is where no address at all is taken. What it says of the mail's text is final;
+//! - of several addresses those that are refused are reported, the others get the mail, and those that are put off are tried
+//!   again alone;
+//! - once the text is sent the server is waited for as long as RFC 5321 asks: to ask sooner would be a second mail. It is
+//!   remembered who has which mail, and a second attempt waits for the first, also if nobody waits for that any more;
 //! - line breaks in labels cannot become headers: `lettre` encodes what is not plain.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
-use lettre::address::Envelope;
 use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, Mailboxes};
 use lettre::transport::smtp::Error;
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
-use lettre::{Message, SmtpTransport, Transport};
+use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
+use lettre::transport::smtp::client::{Certificate, CertificateStore, SmtpConnection, Tls, TlsParameters};
+use lettre::transport::smtp::commands::{Data, Mail as From, Rcpt};
+use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
+use lettre::{Address, Message};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -30,8 +36,17 @@ use crate::engine::plan::{Mail, MailSecurity};
 use crate::export::sender::with_causes;
 use crate::export::verdict::{Verdict, shorten};
 
-/// For each thing that is said to the server.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// For the connection, and for each thing that is said to the server before the text.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// For the answer to the text.
+const ACCEPTANCE: Duration = Duration::from_secs(600);
+
+/// Addresses that come later than this are left to the next attempt, so that an attempt ends.
+const ADDRESSES: Duration = Duration::from_secs(180);
+
+/// So many mails are remembered.
+const REMEMBERED: usize = 1_000;
 
 /// What the guide's mails end with.
 const LAST_LINE: &str = "This is an automated alert from the Kafka monitoring system.";
@@ -39,10 +54,44 @@ const LAST_LINE: &str = "This is an automated alert from the Kafka monitoring sy
 const TIME: &str = "%Y-%m-%d %H:%M:%S UTC";
 
 pub struct Mailer {
-    transport: SmtpTransport,
-    server: String,
-    from: Mailbox,
+    server: Arc<Server>,
     to: Vec<Mailbox>,
+    /// Locked while a mail is sent.
+    reached: Arc<Mutex<Reached>>,
+}
+
+/// How a server is spoken to.
+struct Server {
+    host: String,
+    port: u16,
+    tls: Tls,
+    login: Option<Credentials>,
+    from: Mailbox,
+}
+
+/// Which addresses have which mail, or will never have it.
+#[derive(Default)]
+struct Reached {
+    by_id: BTreeMap<String, BTreeSet<Address>>,
+    /// Oldest first.
+    ids: VecDeque<String>,
+}
+
+/// What a server said to the addresses of one attempt.
+#[derive(Default)]
+struct Told {
+    accepted: Vec<Address>,
+    refused: Vec<(Address, String)>,
+    /// They may be taken later.
+    put_off: Vec<(Address, String)>,
+}
+
+/// What an error was about.
+enum Failure {
+    /// Nothing was decided, or a person has to mend something.
+    Session(Error),
+    /// What the mail says.
+    Text(Error),
 }
 
 // === impl Mailer ===
@@ -67,27 +116,24 @@ impl Mailer {
             MailSecurity::Tls => Tls::Wrapper(tls(mail)?),
             MailSecurity::None => Tls::None,
         };
-        let mut transport = SmtpTransport::builder_dangerous(mail.host.clone())
-            .port(mail.port)
-            .tls(security)
-            .timeout(Some(TIMEOUT));
-        if let Some(login) = &mail.login {
-            transport = transport.credentials(Credentials::new(
-                login.username.clone(),
-                login.password.reveal().to_owned(),
-            ));
-        }
+        let login = mail.login.as_ref();
+        let login = login.map(|login| Credentials::new(login.username.clone(), login.password.reveal().to_owned()));
         let address = |text: &String| text.parse::<Mailbox>().map_err(|error| format!("`{text}`: {error}"));
         Ok(Self {
-            transport: transport.build(),
-            server: format!("{}:{}", mail.host, mail.port),
-            from: address(&mail.from)?,
+            server: Arc::new(Server {
+                host: mail.host.clone(),
+                port: mail.port,
+                tls: security,
+                login,
+                from: address(&mail.from)?,
+            }),
             to: mail.to.iter().map(address).collect::<Result<_, _>>()?,
+            reached: Arc::default(),
         })
     }
 
-    pub fn server(&self) -> &str {
-        &self.server
+    pub fn server(&self) -> String {
+        self.server.name()
     }
 
     pub async fn tell(&self, notification: &Notification) -> Verdict {
@@ -95,9 +141,16 @@ impl Mailer {
             Ok(message) => message.formatted(),
             Err(message) => return Verdict::Refused { message },
         };
-        let (transport, server) = (self.transport.clone(), self.server.clone());
-        let (from, to) = (self.from.clone(), self.to.clone());
-        let sending = tokio::task::spawn_blocking(move || send(&transport, &server, &from, &to, &message));
+        let (server, reached, id) = (
+            Arc::clone(&self.server),
+            Arc::clone(&self.reached),
+            notification.id.clone(),
+        );
+        let to: Vec<Address> = self.to.iter().map(|to| to.email.clone()).collect();
+        let sending = tokio::task::spawn_blocking(move || {
+            let mut reached = reached.lock().unwrap_or_else(PoisonError::into_inner);
+            send(&server, &mut reached, &id, to, &message)
+        });
         sending.await.unwrap_or_else(|error| Verdict::Retry {
             after: None,
             message: format!("the mail was not sent: {error}"),
@@ -112,7 +165,7 @@ impl Mailer {
             host_of(&notification.application)
         );
         let mut message = Message::builder()
-            .from(self.from.clone())
+            .from(self.server.from.clone())
             .mailbox(lettre::message::header::To::from(Mailboxes::from_iter(
                 self.to.iter().cloned(),
             )))
@@ -124,52 +177,142 @@ impl Mailer {
     }
 }
 
-/// Tells all at once, and where that is refused for one of them each alone.
-fn send(transport: &SmtpTransport, server: &str, from: &Mailbox, to: &[Mailbox], message: &[u8]) -> Verdict {
-    let attempt = |to: &[Mailbox]| {
-        let addresses = to.iter().map(|to| to.email.clone()).collect();
-        match Envelope::new(Some(from.email.clone()), addresses) {
-            Ok(envelope) => verdict(server, transport.send_raw(&envelope, message).map(drop)),
-            Err(error) => Verdict::Refused {
-                message: with_causes(&error),
-            },
+// === impl Server ===
+
+impl Server {
+    fn name(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    fn connect(&self) -> Result<SmtpConnection, Error> {
+        let hello = ClientId::default();
+        let wrapped = match &self.tls {
+            Tls::Wrapper(tls) => Some(tls),
+            _ => None,
+        };
+        let address = (self.host.as_str(), self.port);
+        let mut connection = SmtpConnection::connect(address, Some(ANSWER), &hello, wrapped, None)?;
+        if let Tls::Required(tls) = &self.tls {
+            connection.starttls(tls, &hello)?;
         }
-    };
-    let whole = attempt(to);
-    if to.len() == 1 || !matches!(whole, Verdict::Refused { .. }) {
-        return whole;
-    }
-    let mut refused = Vec::new();
-    for one in to {
-        match attempt(std::slice::from_ref(one)) {
-            Verdict::Refused { message } => refused.push(format!("{}: {message}", one.email)),
-            Verdict::Accepted => {}
-            other if refused.len() + 1 == to.len() => return other,
-            // Those before it have the mail: it is not sent to them again.
-            other => refused.push(format!("{}: {}", one.email, other.message())),
+        if let Some(login) = &self.login {
+            connection.auth(DEFAULT_MECHANISMS, login)?;
         }
+        Ok(connection)
     }
-    if refused.len() == to.len() {
-        return whole;
+
+    /// One attempt: the text is sent once, to all addresses that the server takes.
+    fn tell(&self, to: &[Address], text: &[u8]) -> Result<Told, Failure> {
+        let mut connection = self.connect().map_err(Failure::Session)?;
+        let mut parameters = Vec::new();
+        // A server that lacks either says so.
+        if !to
+            .iter()
+            .chain([&self.from.email])
+            .all(|address| AsRef::<str>::as_ref(address).is_ascii())
+        {
+            parameters.push(MailParameter::SmtpUtfEight);
+        }
+        if !text.is_ascii() && connection.server_info().supports_feature(Extension::EightBitMime) {
+            parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
+        }
+        let from = From::new(Some(self.from.email.clone()), parameters);
+        connection.command(from).map_err(Failure::Session)?;
+        let began = Instant::now();
+        let mut told = Told::default();
+        for address in to {
+            if began.elapsed() > ADDRESSES && !told.accepted.is_empty() {
+                told.put_off.push((address.clone(), "the server takes long".to_owned()));
+                continue;
+            }
+            match connection.command(Rcpt::new(address.clone(), Vec::new())) {
+                Ok(_) => told.accepted.push(address.clone()),
+                Err(error) if error.is_permanent() => told.refused.push((address.clone(), said(&error))),
+                Err(error) if error.is_transient() => told.put_off.push((address.clone(), said(&error))),
+                Err(error) => return Err(Failure::Session(error)),
+            }
+        }
+        if !told.accepted.is_empty() {
+            connection.command(Data).map_err(Failure::Session)?;
+            // A socket that takes no time-out has none of its own and keeps the shorter one.
+            let _ = connection.set_timeout(Some(ACCEPTANCE));
+            connection.message(text).map_err(Failure::Text)?;
+        }
+        // The mail is accepted already: how the server takes the farewell changes nothing.
+        let _ = connection.set_timeout(Some(Duration::from_secs(1)));
+        let _ = connection.quit();
+        Ok(told)
     }
-    tracing::warn!(
-        event_type = "mail_partly_refused",
-        "mail did not reach all of its addresses: {}",
-        refused.join("; ")
-    );
-    Verdict::Accepted
 }
 
-fn verdict(server: &str, result: Result<(), Error>) -> Verdict {
-    let Err(error) = result else { return Verdict::Accepted };
-    let code = error.status().map(u16::from);
-    let said = shorten(&with_causes(&error));
+// === impl Reached ===
+
+impl Reached {
+    fn of(&mut self, id: &str) -> &mut BTreeSet<Address> {
+        if !self.by_id.contains_key(id) {
+            self.ids.push_back(id.to_owned());
+            if self.ids.len() > REMEMBERED
+                && let Some(oldest) = self.ids.pop_front()
+            {
+                self.by_id.remove(&oldest);
+            }
+        }
+        self.by_id.entry(id.to_owned()).or_default()
+    }
+}
+
+fn send(server: &Server, reached: &mut Reached, id: &str, mut to: Vec<Address>, text: &[u8]) -> Verdict {
+    let reached = reached.of(id);
+    to.retain(|address| !reached.contains(address));
+    if to.is_empty() {
+        return Verdict::Accepted;
+    }
+    let name = server.name();
+    let told = match server.tell(&to, text) {
+        Ok(told) => told,
+        Err(failure) => return verdict(&name, &failure),
+    };
+    let list = |of: &[(Address, String)]| {
+        let said = of.iter().map(|(address, said)| format!("{address}: {said}"));
+        shorten(&said.collect::<Vec<_>>().join("; "))
+    };
+    reached.extend(told.accepted);
+    if reached.is_empty() && told.put_off.is_empty() {
+        return again(format!("{name} takes none of the addresses: {}", list(&told.refused)));
+    }
+    if !reached.is_empty() && !told.refused.is_empty() {
+        tracing::warn!(
+            event_type = "mail_partly_refused",
+            "mail did not reach all of its addresses: {}",
+            list(&told.refused)
+        );
+        reached.extend(told.refused.into_iter().map(|(address, _)| address));
+    }
+    match told.put_off.is_empty() {
+        true => Verdict::Accepted,
+        false => Verdict::Retry {
+            after: None,
+            message: format!("{name} puts addresses off: {}", list(&told.put_off)),
+        },
+    }
+}
+
+fn said(error: &Error) -> String {
+    shorten(&with_causes(error))
+}
+
+fn verdict(server: &str, failure: &Failure) -> Verdict {
+    let (Failure::Session(error) | Failure::Text(error)) = failure;
+    let (code, said) = (error.status().map(u16::from), said(error));
     match code {
         Some(530 | 534 | 535 | 538) => again(format!(
             "{server} refuses the login: {said}; set `username` and `password` of the receiver right"
         )),
-        Some(_) if error.is_permanent() => Verdict::Refused {
-            message: format!("{server} refuses the mail: {said}"),
+        Some(_) if error.is_permanent() => match failure {
+            Failure::Session(_) => again(format!("{server} refuses to take mail: {said}")),
+            Failure::Text(_) => Verdict::Refused {
+                message: format!("{server} refuses the mail: {said}"),
+            },
         },
         _ if said.contains("ertificate") => again(format!(
             "the certificate of {server} is not trusted: {said}; give the receiver the right `authority`, or the server a right certificate"

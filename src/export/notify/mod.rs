@@ -15,7 +15,6 @@ mod envelope;
 mod mail;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
@@ -33,9 +32,6 @@ use mail::Mailer;
 
 const OLD: Span = Span::seconds(86_400);
 const UNKNOWN: Span = Span::seconds(600);
-
-/// Nothing that is asked of a receiver may take longer, all together.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// Knows all receivers of the plan.
 pub struct Notifier {
@@ -89,19 +85,11 @@ impl Notifier {
                 false => again(message),
             };
         };
-        let telling = async {
-            match receiver {
-                Told::Mail(mailer) => mailer.tell(&notification).await,
-                Told::Alertmanager(manager) => manager.tell(&notification).await,
-                Told::Topic(_) => Verdict::Accepted,
-            }
-        };
-        match tokio::time::timeout(LIMIT, telling).await {
-            Ok(verdict) => verdict,
-            Err(_) => Verdict::Retry {
-                after: None,
-                message: format!("`{name}` did not answer within {} s", LIMIT.as_secs()),
-            },
+        // Each has limits of its own: a mail that is being accepted must not be given up.
+        match receiver {
+            Told::Mail(mailer) => mailer.tell(&notification).await,
+            Told::Alertmanager(manager) => manager.tell(&notification).await,
+            Told::Topic(_) => Verdict::Accepted,
         }
     }
 }

@@ -147,3 +147,77 @@ fn who_is_unknown_is_waited_for_and_what_is_old_is_no_news() {
     let of_tomorrow = Notification { format: 9, ..one };
     assert!(matches!(told(&of_tomorrow, T0), Verdict::Refused { message } if message.contains("format 9")));
 }
+
+/// What becomes of a mail to two addresses, where a server says these lines in turn, and what the server has heard.
+fn posted(says: &'static [&'static str]) -> (Verdict, Vec<String>) {
+    use std::io::{BufRead, BufReader, Write};
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let mut lines = BufReader::new(stream.try_clone().expect("a stream")).lines();
+        let mut heard = Vec::new();
+        for answer in says {
+            stream
+                .write_all(format!("{answer}\r\n").as_bytes())
+                .expect("it is taken");
+            let is_text = answer.starts_with("354");
+            for line in lines.by_ref().map_while(Result::ok) {
+                heard.push(line.clone());
+                if !is_text || line == "." {
+                    break;
+                }
+            }
+        }
+        heard
+    });
+    let mail = crate::engine::plan::Mail {
+        host: "127.0.0.1".to_owned(),
+        port,
+        security: crate::engine::plan::MailSecurity::None,
+        from: "streamgauge@example.com".to_owned(),
+        to: vec!["a@example.com".to_owned(), "b@example.com".to_owned()],
+        login: None,
+        authority: None,
+    };
+    let mailer = Mailer::new(&mail).expect("a mailer");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let verdict = runtime.block_on(mailer.tell(&notification(&[None])));
+    (verdict, server.join().expect("the server ends"))
+}
+
+#[test]
+fn what_a_mail_server_says_of_us_is_mended_and_what_it_says_of_the_text_is_final() {
+    const OK: &str = "250 ok";
+    const GO: &str = "354 go on";
+    let is_kept = |says, told: &str| match posted(says).0 {
+        Verdict::Retry {
+            after: Some(_),
+            message,
+        } => assert!(message.contains(told), "{message}"),
+        other => panic!("{other:?} after {says:?}"),
+    };
+    is_kept(&["554 no service for you"], "no service for you");
+    is_kept(&["220 hi", OK, "553 not as this sender"], "not as this sender");
+    is_kept(
+        &["220 hi", OK, OK, "550 relay denied", "550 relay denied"],
+        "b@example.com",
+    );
+    // The text itself.
+    let (verdict, heard) = posted(&["220 hi", OK, OK, OK, "550 unknown", GO, "554 this is spam"]);
+    assert!(
+        matches!(&verdict, Verdict::Refused { message } if message.contains("this is spam")),
+        "{verdict:?}"
+    );
+    assert_eq!(
+        heard.iter().filter(|line| line.starts_with("RCPT")).count(),
+        2,
+        "{heard:?}"
+    );
+    // It goes away in the middle: nothing is decided.
+    let (verdict, _) = posted(&["220 hi", OK, OK, OK, OK, GO]);
+    assert!(matches!(verdict, Verdict::Retry { after: None, .. }), "{verdict:?}");
+}

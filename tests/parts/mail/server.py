@@ -1,8 +1,12 @@
 """A real SMTP server: STARTTLS and a login are required, each mail is a JSON line in a file.
 
     PYTHONPATH=... SMTP_PASSWORD=... server.py PORT CERTIFICATE KEY MAILS
+
+Addresses that begin with `nobody@` are refused, those with `later@` put off the first time. Each mail is accepted only so
+many seconds after its text as the file MAILS.slow says, if there is one.
 """
 
+import asyncio
 import json
 import os
 import signal
@@ -17,10 +21,14 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 class Keep:
     def __init__(self, path):
         self.path = path
+        self.put_off = set()
 
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address.startswith("nobody@"):
             return "550 no such user here"
+        if address.startswith("later@") and address not in self.put_off:
+            self.put_off.add(address)
+            return "451 come again"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -30,6 +38,9 @@ class Keep:
             file.write(json.dumps(mail) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        if os.path.exists(self.path + ".slow"):
+            with open(self.path + ".slow", encoding="utf-8") as file:
+                await asyncio.sleep(float(file.read()))
         return "250 accepted"
 
 
