@@ -3,9 +3,8 @@
 //! Rule: a series, an alert and a group each have a record of their own, written when they changed and deleted when they
 //! are gone. The partition's record names the input offset up to which all of it counts.
 //!
-//! Keys: `p` (the partition), `r` (a rule), `s`, `a`, `g` (a series, an alert, a group) + rule (8 bytes) + key.
-
-use std::collections::BTreeMap;
+//! Keys: `p` (the partition), `r` (a rule), `s`, `a`, `o`, `g` (a series, an alert, one that is over and of which that was
+//! not told, a group) + rule (8 bytes) + key.
 
 use prost::Message;
 
@@ -28,6 +27,7 @@ pub enum Key<'a> {
 pub enum Kind {
     Series,
     Alert,
+    Over,
     Group,
 }
 
@@ -76,9 +76,7 @@ struct AlertRecord {
     seen: i64,
     #[prost(double, tag = "5")]
     value: f64,
-    /// In a group's record: which one, and when it was over.
-    #[prost(bytes = "vec", tag = "6")]
-    identity: Vec<u8>,
+    /// Of one that is over: when.
     #[prost(sint64, tag = "7")]
     over: i64,
 }
@@ -97,10 +95,6 @@ struct GroupRecord {
     changed: Option<i64>,
     #[prost(bool, tag = "6")]
     has_new: bool,
-    #[prost(message, repeated, tag = "7")]
-    over: Vec<AlertRecord>,
-    #[prost(uint32, tag = "8")]
-    more_over: u32,
 }
 
 // === impl Key ===
@@ -112,6 +106,7 @@ impl<'a> Key<'a> {
             Self::Rule(rule) => (b'r', rule, &[][..]),
             Self::Of(Kind::Series, rule, rest) => (b's', rule, rest),
             Self::Of(Kind::Alert, rule, rest) => (b'a', rule, rest),
+            Self::Of(Kind::Over, rule, rest) => (b'o', rule, rest),
             Self::Of(Kind::Group, rule, rest) => (b'g', rule, rest),
         };
         let mut key = vec![first];
@@ -131,6 +126,7 @@ impl<'a> Key<'a> {
             b'r' => rest.is_empty().then_some(Self::Rule(rule)),
             b's' => Some(Self::Of(Kind::Series, rule, rest)),
             b'a' => Some(Self::Of(Kind::Alert, rule, rest)),
+            b'o' => Some(Self::Of(Kind::Over, rule, rest)),
             b'g' => Some(Self::Of(Kind::Group, rule, rest)),
             _ => None,
         }
@@ -230,12 +226,22 @@ fn active(record: &AlertRecord) -> Active {
     }
 }
 
-pub fn write_group(group: &Group) -> Vec<u8> {
-    let over = group.over.iter().map(|(identity, (active, at))| AlertRecord {
-        identity: identity.clone(),
+pub fn write_over((active, at): &(Active, EventTime)) -> Vec<u8> {
+    let record = AlertRecord {
         over: at.0,
         ..alert_record(active)
-    });
+    };
+    record.encode_to_vec()
+}
+
+/// An alert, and when it was over.
+pub fn read_over(bytes: &[u8]) -> Result<(Active, EventTime), CodecError> {
+    let record = AlertRecord::decode(bytes)?;
+    checked(record.format)?;
+    Ok((active(&record), EventTime(record.over)))
+}
+
+pub fn write_group(group: &Group) -> Vec<u8> {
     let record = GroupRecord {
         format: FORMAT,
         since: group.since.0,
@@ -243,8 +249,6 @@ pub fn write_group(group: &Group) -> Vec<u8> {
         last: group.last.0,
         changed: group.changed.map(|at| at.0),
         has_new: group.has_new,
-        over: over.collect(),
-        more_over: group.more_over,
     };
     record.encode_to_vec()
 }
@@ -252,17 +256,11 @@ pub fn write_group(group: &Group) -> Vec<u8> {
 pub fn read_group(bytes: &[u8]) -> Result<Group, CodecError> {
     let record = GroupRecord::decode(bytes)?;
     checked(record.format)?;
-    let over = record
-        .over
-        .iter()
-        .map(|over| (over.identity.clone(), (active(over), EventTime(over.over))));
     Ok(Group {
         since: EventTime(record.since),
         told: record.told,
         last: WallTime(record.last),
         changed: record.changed.map(WallTime),
         has_new: record.has_new,
-        over: over.collect::<BTreeMap<_, _>>(),
-        more_over: record.more_over,
     })
 }

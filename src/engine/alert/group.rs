@@ -2,7 +2,8 @@
 //!
 //! Rule: the first notification of a group waits [`WAIT`] for others that begin to fire, later changes are told at most
 //! every [`APART`], and where nothing changes the whole is told again every `repeat`. The last alert that is over is told
-//! at once. A thousand partitions are one mail.
+//! at once. A thousand partitions are one mail, which lists a hundred of them. An Alertmanager puts alerts together itself
+//! and believes what it was not told of for a while: it gets all of them, a hundred a notification.
 //!
 //! Edges:
 //! - a group whose alerts are all over before anybody was told is forgotten;
@@ -18,7 +19,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::notification::{self, Label, MAX_ALERTS, Notification, Occasion};
 use super::rule::{self, Active};
 use crate::engine::codec::FORMAT;
-use crate::engine::plan::{Alert, Receiver};
+use crate::engine::plan::{Alert, Receiver, Via};
 use crate::engine::series::values;
 use crate::engine::task::Notice;
 use crate::engine::time::{EventTime, Span, WallTime};
@@ -39,11 +40,10 @@ pub struct Group {
     pub changed: Option<WallTime>,
     /// One that fires is among these changes.
     pub has_new: bool,
-    /// Alerts that are over and of which that was not told, with the time, by identity.
-    pub over: BTreeMap<Vec<u8>, (Active, EventTime)>,
-    /// Others of that kind.
-    pub more_over: u32,
 }
+
+/// One alert that is to be told: its identity, and when it was over, where it is.
+pub type Told<'a> = (&'a [u8], &'a Active, Option<EventTime>);
 
 /// What is to be done with a group now.
 pub enum Step {
@@ -71,28 +71,20 @@ impl Group {
             last: WallTime(0),
             changed: None,
             has_new: false,
-            over: BTreeMap::new(),
-            more_over: 0,
         }
     }
 
-    pub fn fires(&mut self, identity: &[u8], now: WallTime) {
-        self.over.remove(identity);
+    pub fn fires(&mut self, now: WallTime) {
         self.changed.get_or_insert(now);
         self.has_new = true;
     }
 
-    pub fn over(&mut self, identity: Vec<u8>, active: Active, at: EventTime, now: WallTime) {
-        if self.told == 0 {
-            // Nobody knew of it.
-            return;
+    /// One of its alerts is over; whether anybody was told that it fires.
+    pub fn over(&mut self, now: WallTime) -> bool {
+        if self.told > 0 {
+            self.changed.get_or_insert(now);
         }
-        self.changed.get_or_insert(now);
-        if self.over.len() < MAX_ALERTS {
-            self.over.insert(identity, (active, at));
-        } else {
-            self.more_over = self.more_over.saturating_add(1);
-        }
+        self.told > 0
     }
 
     pub fn step(&self, firing: usize, repeat: Span, now: WallTime) -> Step {
@@ -110,30 +102,19 @@ impl Group {
         }
     }
 
-    /// One notification for each receiver; from here on they were told. `firing`: identities of alerts that fire.
+    /// Notifications for each receiver; from here on they were told. `alerts`: those that fire, and then those that are over
+    /// and of which that was not told.
     pub fn tell(
         &mut self,
         by: &Teller<'_>,
         key: &[u8],
         occasion: Occasion,
-        firing: &[(&Vec<u8>, &Active)],
+        alerts: &[Told<'_>],
         now: WallTime,
     ) -> Vec<Notice> {
-        let over = self
-            .over
-            .iter()
-            .map(|(identity, (active, at))| (identity, active, Some(*at)));
-        let fires = firing.iter().map(|(identity, active)| (*identity, *active, None));
-        let all: Vec<_> = fires.chain(over).collect();
-        let left_out = all.len().saturating_sub(MAX_ALERTS);
-        let alerts = all.into_iter().take(MAX_ALERTS);
-        let mut alerts: Vec<notification::Alert> = alerts
-            .map(|(identity, active, ended)| alert(by.rule, identity, active, ended))
-            .collect();
-        alerts.sort_by(|a, b| (a.ended.is_some(), &a.labels).cmp(&(b.ended.is_some(), &b.labels)));
         let names = by.rule.group.iter().filter_map(|at| by.rule.labels.get(*at));
         let group = names.zip(values(key).map_while(|value| value));
-        let notification = Notification {
+        let frame = Notification {
             format: FORMAT,
             application: by.application.to_owned(),
             pipeline: by.pipeline.to_owned(),
@@ -141,39 +122,45 @@ impl Group {
             severity: by.rule.severity.clone(),
             occasion: occasion as i32,
             group: group.map(|(name, value)| label(name, value)).collect(),
-            alerts,
-            more: u32::try_from(left_out)
-                .unwrap_or(u32::MAX)
-                .saturating_add(self.more_over),
             decided_at: now.0,
             summary: by.rule.summary.clone(),
             repeat_after: u32::try_from(by.rule.repeat.as_micros() / 1_000_000).unwrap_or(u32::MAX),
             ..Notification::default()
         };
-        let notices = by.rule.to.iter().map(|receiver| {
-            let notification = Notification {
-                id: self.id(by, key, receiver),
-                receiver: receiver.clone(),
-                ..notification.clone()
+        let mut notices = Vec::new();
+        for receiver in &by.rule.to {
+            let most = match by.hears_all(receiver) {
+                true => alerts.len().div_ceil(MAX_ALERTS),
+                false => 1,
             };
-            Notice {
-                receiver: receiver.clone(),
-                lane: by.lane(receiver),
-                notification: notification.encode_to_vec(),
+            for (part, listed) in alerts.chunks(MAX_ALERTS).take(most).enumerate() {
+                let listed_so_far = part * MAX_ALERTS + listed.len();
+                let notification = Notification {
+                    id: self.id(by, key, receiver, part),
+                    receiver: receiver.clone(),
+                    alerts: rendered(by.rule, listed),
+                    more: match most {
+                        1 => u32::try_from(alerts.len() - listed_so_far).unwrap_or(u32::MAX),
+                        _ => 0,
+                    },
+                    ..frame.clone()
+                };
+                notices.push(Notice {
+                    receiver: receiver.clone(),
+                    lane: by.lane(receiver),
+                    notification: notification.encode_to_vec(),
+                });
             }
-        });
-        let notices = notices.collect();
+        }
         self.told += 1;
         self.last = now;
         self.changed = None;
         self.has_new = false;
-        self.over.clear();
-        self.more_over = 0;
         notices
     }
 
     /// Of what is told, not of who tells it.
-    fn id(&self, by: &Teller<'_>, key: &[u8], receiver: &str) -> String {
+    fn id(&self, by: &Teller<'_>, key: &[u8], receiver: &str, part: usize) -> String {
         let mut text = Vec::new();
         for part in [
             by.application.as_bytes(),
@@ -187,6 +174,7 @@ impl Group {
         text.extend(by.rule.definition.0.to_le_bytes());
         text.extend(self.since.0.to_le_bytes());
         text.extend(self.told.to_le_bytes());
+        text.extend((part as u64).to_le_bytes());
         format!("{:032x}", xxh3_128(&text))
     }
 }
@@ -194,10 +182,25 @@ impl Group {
 // === impl Teller ===
 
 impl Teller<'_> {
+    fn hears_all(&self, receiver: &str) -> bool {
+        let known = self.receivers.iter().find(|known| known.name == receiver);
+        known.is_some_and(|known| matches!(known.via, Via::Alertmanager(_)))
+    }
+
     fn lane(&self, receiver: &str) -> u32 {
         let number = self.receivers.iter().position(|known| known.name == receiver);
         number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
     }
+}
+
+/// Those that fire come first.
+fn rendered(rule: &Alert, alerts: &[Told<'_>]) -> Vec<notification::Alert> {
+    let rendered = alerts
+        .iter()
+        .map(|(identity, active, ended)| alert(rule, identity, active, *ended));
+    let mut rendered: Vec<notification::Alert> = rendered.collect();
+    rendered.sort_by(|a, b| (a.ended.is_some(), &a.labels).cmp(&(b.ended.is_some(), &b.labels)));
+    rendered
 }
 
 fn alert(rule: &Alert, identity: &[u8], active: &Active, ended: Option<EventTime>) -> notification::Alert {

@@ -8,7 +8,7 @@
 //!   better;
 //! - a series that ends meets nothing any more;
 //! - a series that stands for itself and is compared with a number is not kept: only what is pending or fires is;
-//! - beyond [`MOST`] series of a rule a new one is not looked at, and counted.
+//! - beyond [`MOST`] series of a rule, or so many alerts of it, a new one is not looked at, and counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -192,6 +192,7 @@ impl Rule {
     }
 
     fn judge(&mut self, of: &Alert, identity: Vec<u8>, time: EventTime, met: Option<f64>, changes: &mut Vec<Change>) {
+        let known = self.alerts.len();
         match (met, self.alerts.get_mut(&identity)) {
             (None, None) => return,
             (None, Some(active)) => {
@@ -202,6 +203,10 @@ impl Rule {
             }
             (Some(value), active) => {
                 let is_new = active.is_none();
+                if is_new && known >= MOST {
+                    self.left_out += 1;
+                    return;
+                }
                 let mut now = active.copied().unwrap_or(Active {
                     since: time,
                     fired: None,

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use super::SHOWN;
 use super::changelog::{self, Key, Kind, PartitionRecord};
-use super::group::{Group, OLD, Step, Teller};
-use super::rule::{self, Change, Rule};
+use super::group::{Group, OLD, Step, Teller, Told};
+use super::rule::{self, Active, Change, Rule};
 use super::sampler::partition_of_rule;
 use crate::engine::codec::{CodecError, Pack};
 use crate::engine::gauge::{self, BUILT_IN_ALERTS, Counter, Freezer};
@@ -68,6 +68,9 @@ struct Looked {
     rule: Rule,
     groups: BTreeMap<Vec<u8>, Group>,
     changed_groups: BTreeSet<Vec<u8>>,
+    /// Alerts that are over and of which that was not told, with the time, by identity.
+    over: BTreeMap<Vec<u8>, (Active, EventTime)>,
+    changed_over: BTreeSet<Vec<u8>>,
     is_changed: bool,
 }
 
@@ -117,6 +120,8 @@ impl Looked {
             rule: Rule::default(),
             groups: BTreeMap::new(),
             changed_groups: BTreeSet::new(),
+            over: BTreeMap::new(),
+            changed_over: BTreeSet::new(),
             is_changed: false,
         }
     }
@@ -136,8 +141,19 @@ impl Looked {
                 .entry(key.clone())
                 .or_insert_with(|| Group::new(since.unwrap_or_default()));
             match change {
-                Change::Fires(identity) => group.fires(&identity, now),
-                Change::Over(identity, active, at) => group.over(identity, active, at, now),
+                Change::Fires(identity) => {
+                    group.fires(now);
+                    if self.over.remove(&identity).is_some() {
+                        self.changed_over.insert(identity);
+                    }
+                }
+                Change::Over(identity, active, at) => {
+                    // What nobody knew of is told to nobody.
+                    if group.over(now) {
+                        self.changed_over.insert(identity.clone());
+                        self.over.insert(identity, (active, at));
+                    }
+                }
             }
             self.changed_groups.insert(key);
         }
@@ -156,25 +172,36 @@ impl Looked {
         if self.groups.is_empty() {
             return;
         }
-        let mut firing: BTreeMap<Vec<u8>, Vec<(&Vec<u8>, &rule::Active)>> = BTreeMap::new();
+        let mut alerts: BTreeMap<Vec<u8>, (usize, Vec<Told<'_>>)> = BTreeMap::new();
         for (identity, active) in self.rule.alerts.iter().filter(|(_, active)| active.fired.is_some()) {
-            let group = firing.entry(group_key(by.rule, identity)).or_default();
-            group.push((identity, active));
+            let (firing, told) = alerts.entry(group_key(by.rule, identity)).or_default();
+            *firing += 1;
+            told.push((identity, active, None));
         }
-        let changed = &mut self.changed_groups;
+        for (identity, (active, at)) in &self.over {
+            let (_, told) = alerts.entry(group_key(by.rule, identity)).or_default();
+            told.push((identity, active, Some(*at)));
+        }
+        let (changed, mut told_over) = (&mut self.changed_groups, Vec::new());
         self.groups.retain(|key, group| {
-            let firing = firing.get(key).map_or(&[][..], Vec::as_slice);
-            let is_kept = match group.step(firing.len(), by.rule.repeat, now) {
+            let (firing, alerts) = alerts.get(key).map_or((0, &[][..]), |(firing, told)| (*firing, told));
+            let is_kept = match group.step(firing, by.rule.repeat, now) {
                 Step::Wait => return true,
                 Step::Forget => false,
                 Step::Tell(occasion) => {
-                    notices.extend(group.tell(by, key, occasion, firing, now));
-                    !firing.is_empty()
+                    notices.extend(group.tell(by, key, occasion, alerts, now));
+                    let over = alerts.iter().filter(|(.., ended)| ended.is_some());
+                    told_over.extend(over.map(|(identity, ..)| identity.to_vec()));
+                    firing > 0
                 }
             };
             changed.insert(key.clone());
             is_kept
         });
+        for identity in told_over {
+            self.over.remove(&identity);
+            self.changed_over.insert(identity);
+        }
     }
 
     fn save(&mut self, definition: DefinitionHash, changelog: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>) {
@@ -186,6 +213,10 @@ impl Looked {
         for key in std::mem::take(&mut self.rule.changed_alerts) {
             let value = self.rule.alerts.get(&key).map(changelog::write_alert);
             write(Kind::Alert, key, value);
+        }
+        for key in std::mem::take(&mut self.changed_over) {
+            let value = self.over.get(&key).map(changelog::write_over);
+            write(Kind::Over, key, value);
         }
         for key in std::mem::take(&mut self.changed_groups) {
             let value = self.groups.get(&key).map(changelog::write_group);
@@ -201,6 +232,7 @@ impl Looked {
         self.is_changed
             || !self.rule.changed_series.is_empty()
             || !self.rule.changed_alerts.is_empty()
+            || !self.changed_over.is_empty()
             || !self.changed_groups.is_empty()
     }
 }
@@ -286,6 +318,11 @@ impl AlertTask {
                         looked.rule.alerts.insert(key.to_vec(), active);
                     }
                     (Kind::Alert, None) => drop(looked.rule.alerts.remove(key)),
+                    (Kind::Over, Some(value)) => {
+                        let over = changelog::read_over(value).map_err(unread)?;
+                        looked.over.insert(key.to_vec(), over);
+                    }
+                    (Kind::Over, None) => drop(looked.over.remove(key)),
                     (Kind::Group, Some(value)) => {
                         let group = changelog::read_group(value).map_err(unread)?;
                         looked.groups.insert(key.to_vec(), group);
@@ -377,7 +414,7 @@ impl AlertTask {
             }
         }
         all.sort_by(|a, b| (a.0, a.1, &a.2.name, a.3).cmp(&(b.0, b.1, &b.2.name, b.3)));
-        let view = |(_, _, of, identity, active): (bool, _, &Alert, &Vec<u8>, &rule::Active)| {
+        let view = |(_, _, of, identity, active): (bool, _, &Alert, &Vec<u8>, &Active)| {
             let labels = rule::labels(of, identity);
             AlertView {
                 rule: of.name.clone(),

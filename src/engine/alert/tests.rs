@@ -8,7 +8,7 @@ use prost::Message;
 use super::notification::{Notification, Occasion};
 use super::{AlertOptions, AlertStage};
 use crate::engine::codec::{Batch, Pack, Reading};
-use crate::engine::plan::{Alert, Bound, Condition, Piece, Plan, Template};
+use crate::engine::plan::{Alert, Bound, Condition, Piece, Plan, Receiver, Template};
 use crate::engine::series::{DefinitionHash, SeriesKey};
 use crate::engine::task::{Input, Open, OpenTask, Record, Stamp, Task};
 use crate::engine::time::{Span, WallTime};
@@ -84,9 +84,14 @@ struct World {
 
 impl World {
     fn new(alerts: Vec<Alert>) -> Self {
+        Self::with(alerts, Vec::new())
+    }
+
+    fn with(alerts: Vec<Alert>, receivers: Vec<Receiver>) -> Self {
         let plan = Arc::new(Plan {
             pipelines: vec!["support".into()],
             alerts,
+            receivers,
             ..Plan::default()
         });
         let fresh = Open::Fresh {

@@ -1,6 +1,9 @@
 //! Who is told what, and how often.
 
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::engine::plan::{Alertmanager, Via};
 
 /// Nobody waits for `for` here.
 fn at_once() -> Alert {
@@ -40,6 +43,66 @@ fn a_thousand_partitions_are_one_notification_that_lists_a_hundred() {
     assert_eq!(
         (&*told.group[0].name, &*told.group[0].value),
         ("consumer_group", "billing")
+    );
+}
+
+#[test]
+fn an_alertmanager_is_told_of_each_alert_and_of_each_end_however_many_there_are() {
+    let to_both = Alert {
+        to: vec!["operators".into(), "manager".into()],
+        ..at_once()
+    };
+    let manager = Receiver {
+        name: "manager".into(),
+        via: Via::Alertmanager(Alertmanager {
+            urls: vec!["http://127.0.0.1:9093".into()],
+            login: None,
+            token: None,
+            authority: None,
+        }),
+    };
+    let mut world = World::with(vec![to_both], vec![manager]);
+    let told = |world: &mut World, receiver: &str| {
+        let told = world.told.iter().filter(|told| told.receiver == receiver);
+        let alerts: Vec<(String, bool)> = told
+            .clone()
+            .flat_map(|told| &told.alerts)
+            .map(|alert| (alert.labels[1].value.clone(), alert.ended.is_some()))
+            .collect();
+        let ids: BTreeSet<&str> = told.clone().map(|told| &*told.id).collect();
+        assert_eq!(ids.len(), told.clone().count(), "each has an id of its own");
+        assert!(told.clone().all(|told| told.alerts.len() <= 100));
+        (ids.len(), alerts, told.map(|told| told.more).max())
+    };
+    for partition in 0..250 {
+        say(&mut world, partition, 5_000.0);
+    }
+    world.pass(11);
+    let (count, alerts, more) = told(&mut world, "manager");
+    let partitions: BTreeSet<String> = alerts.iter().map(|(partition, _)| partition.clone()).collect();
+    assert_eq!((count, partitions.len(), more), (3, 250, Some(0)));
+    assert!(alerts.iter().all(|(_, is_over)| !is_over));
+    assert_eq!(told(&mut world, "operators").2, Some(150));
+    world.told.clear();
+
+    // Most are over; before that is told, another instance takes over.
+    for partition in 0..249 {
+        say(&mut world, partition, 0.0);
+    }
+    world.pass(5);
+    assert_eq!(world.told.len(), 0);
+    world.reopen();
+    world.pass(60);
+    let (count, alerts, _) = told(&mut world, "manager");
+    let over = alerts.iter().filter(|(_, is_over)| *is_over).count();
+    assert_eq!((count, over, alerts.len()), (3, 249, 250));
+    world.told.clear();
+    say(&mut world, 249, 0.0);
+    world.pass(1);
+    assert_eq!(told(&mut world, "manager").1, [("249".to_owned(), true)]);
+    assert!(
+        world.changelog.keys().all(|key| !matches!(key[0], b'g' | b'o')),
+        "the group is forgotten"
     );
 }
 
