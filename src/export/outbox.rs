@@ -32,6 +32,7 @@ use super::sender::SendRequest;
 use super::stats::ExportStats;
 use super::track::Track;
 use crate::engine::task::PartitionCounts;
+use crate::runtime::clock::wall_time;
 use crate::runtime::log::{Change, Log, LogError, Notice, TopicPartition};
 
 /// The shortest time between two transactions.
@@ -313,7 +314,8 @@ impl Outbox {
                 track.end = Some(end);
             }
         }
-        self.config.stats.lag(self.tracks.values().map(Track::lag).sum());
+        let lag = self.tracks.values().map(Track::lag).sum();
+        self.config.stats.lag(lag, wall_time());
         if self.last_sample.is_none_or(|at| at.elapsed() >= SAMPLE_LAG_EVERY) && !self.tracks.is_empty() {
             let partitions: Vec<u32> = self.tracks.keys().copied().collect();
             self.log.sample_log_ends(&self.of_outbox(&partitions));

@@ -35,6 +35,8 @@ pub struct ExportStats {
     lag_records: AtomicI64,
     newest_point: AtomicU64,
     last_success: AtomicI64,
+    /// Since when something lies in the outbox; 0 while nothing does.
+    waiting_since: AtomicI64,
     slow: Mutex<Slow>,
 }
 
@@ -44,7 +46,16 @@ struct Slow {
     points: Tally,
     last_error: Option<ExportError>,
     latency: Histogram<u64>,
-    blocked: BTreeMap<u32, String>,
+    blocked: BTreeMap<u32, Blocked>,
+}
+
+/// A partition that waits for its receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// When it was put off first.
+    pub since: WallTime,
+    /// What the receiver said last.
+    pub message: String,
 }
 
 /// The last thing that went wrong with the collector.
@@ -86,9 +97,10 @@ pub struct ExportSnapshot {
     pub newest_point: u64,
     /// When a receiver last took something.
     pub last_success: Option<WallTime>,
+    /// Since when something lies in the outbox, if there is something.
+    pub waiting_since: Option<WallTime>,
     pub last_error: Option<ExportError>,
-    /// Partitions that wait for the collector, and what it said last.
-    pub blocked: BTreeMap<u32, String>,
+    pub blocked: BTreeMap<u32, Blocked>,
     /// From the newest point of a request until the collector took it, milliseconds; `None` before the first.
     pub latency: Option<Histogram<u64>>,
 }
@@ -116,6 +128,7 @@ impl Default for ExportStats {
             lag_records: AtomicI64::new(0),
             newest_point: zero(),
             last_success: AtomicI64::new(0),
+            waiting_since: AtomicI64::new(0),
             slow: Mutex::new(Slow {
                 points: Tally::default(),
                 last_error: None,
@@ -145,9 +158,15 @@ impl ExportStats {
         }
         let mut slow = self.slow();
         match verdict {
-            Verdict::Retry { message, .. } => slow.blocked.insert(partition, message.clone()),
-            _ => slow.blocked.remove(&partition),
-        };
+            Verdict::Retry { message, .. } => {
+                let blocked = slow.blocked.entry(partition).or_insert_with(|| Blocked {
+                    since: now,
+                    message: String::new(),
+                });
+                blocked.message.clone_from(message);
+            }
+            _ => drop(slow.blocked.remove(&partition)),
+        }
         if !taken {
             let message = verdict.message().to_owned();
             slow.last_error = Some(ExportError {
@@ -192,8 +211,14 @@ impl ExportStats {
         add(&self.gap_records, records);
     }
 
-    pub(super) fn lag(&self, records: i64) {
+    pub(super) fn lag(&self, records: i64, now: WallTime) {
         self.lag_records.store(records, Ordering::Relaxed);
+        let since = match (records > 0, self.waiting_since.load(Ordering::Relaxed)) {
+            (true, 0) => now.0,
+            (true, since) => since,
+            (false, _) => 0,
+        };
+        self.waiting_since.store(since, Ordering::Relaxed);
     }
 
     /// The partition is another instance's business now.
@@ -220,10 +245,8 @@ impl ExportStats {
             gap_records: get(&self.gap_records),
             lag_records: self.lag_records.load(Ordering::Relaxed),
             newest_point: get(&self.newest_point),
-            last_success: match self.last_success.load(Ordering::Relaxed) {
-                0 => None,
-                at => Some(WallTime(at)),
-            },
+            last_success: moment(&self.last_success),
+            waiting_since: moment(&self.waiting_since),
             last_error: slow.last_error.clone(),
             blocked: slow.blocked.clone(),
             latency: (!slow.latency.is_empty()).then(|| slow.latency.clone()),
@@ -233,6 +256,11 @@ impl ExportStats {
     fn slow(&self) -> MutexGuard<'_, Slow> {
         self.slow.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// 0 stands for none.
+fn moment(at: &AtomicI64) -> Option<WallTime> {
+    Some(at.load(Ordering::Relaxed)).filter(|at| *at != 0).map(WallTime)
 }
 
 fn add(counter: &AtomicU64, count: u64) {

@@ -6,13 +6,16 @@
 //! - a broker that is up for the network and not listed by the cluster is not reachable: it is shutting down, cut off, or
 //!   hangs;
 //! - a broker that is gone for good is forgotten when no replica names it and it has not been listed for a while;
-//! - a worker counts as standing still only once it has had time to begin.
+//! - a worker counts as standing still only once it has had time to begin;
+//! - what waits is measured from when it began to wait, or from the last that went: the first alert of a quiet night has not
+//!   been waiting since yesterday's.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::engine::time::WallTime;
 use crate::export::stats::ExportSnapshot;
 use crate::kafka::{PartitionCheck, TopicCheck};
 use crate::runtime::stats::WorkerNumbers;
@@ -204,7 +207,7 @@ pub fn pipeline(workers: &BTreeMap<String, WorkerNumbers>, up: Duration, now: In
 pub fn outbox(loops: &[(&'static str, ExportSnapshot)], up: Duration, now: i64) -> Judged {
     let mut judged = Judged::healthy();
     for (name, export) in loops.iter().filter(|(_, export)| export.lag_records > 0) {
-        let since = since_success(export, up, now);
+        let since = since(export, export.waiting_since, up, now);
         let waits = format!("{name}: {} requests wait", export.lag_records);
         if since > REFUSED {
             judged.also(
@@ -225,12 +228,12 @@ pub fn outbox(loops: &[(&'static str, ExportSnapshot)], up: Duration, now: i64) 
 pub fn exporter(loops: &[(&'static str, ExportSnapshot)], up: Duration, now: i64) -> Judged {
     let mut judged = Judged::healthy();
     for (name, export) in loops {
-        if let Some(message) = export.blocked.values().next() {
-            let health = match since_success(export, up, now) > BLOCKED {
+        if let Some(longest) = export.blocked.values().min_by_key(|blocked| blocked.since) {
+            let health = match since(export, Some(longest.since), up, now) > BLOCKED {
                 true => Health::Unhealthy,
                 false => Health::Degraded,
             };
-            judged.also(health, format!("{name}: {message}"));
+            judged.also(health, format!("{name}: {}", longest.message));
         } else if let Some(error) = &export.last_error
             && micros(now.saturating_sub(error.at.0)) < REFUSED
             && export.refused + export.too_large > 0
@@ -241,10 +244,10 @@ pub fn exporter(loops: &[(&'static str, ExportSnapshot)], up: Duration, now: i64
     judged
 }
 
-fn since_success(export: &ExportSnapshot, up: Duration, now: i64) -> Duration {
-    export
-        .last_success
-        .map_or(up, |at| micros(now.saturating_sub(at.0)).min(up))
+/// How long nothing has gone, of what has been waiting since `began`.
+fn since(export: &ExportSnapshot, began: Option<WallTime>, up: Duration, now: i64) -> Duration {
+    let last = export.last_success.max(began);
+    last.map_or(up, |at| micros(now.saturating_sub(at.0)).min(up))
 }
 
 fn micros(micros: i64) -> Duration {
@@ -254,8 +257,7 @@ fn micros(micros: i64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::time::WallTime;
-    use crate::export::stats::ExportError;
+    use crate::export::stats::{Blocked, ExportError};
 
     fn servers(reachable: &[bool]) -> Vec<Server> {
         let server = |(id, reachable): (i32, &bool)| Server {
@@ -341,43 +343,63 @@ mod tests {
     const UP: Duration = Duration::from_secs(1_000);
     const NOW: i64 = 1_000_000_000;
 
+    fn ago(seconds: i64) -> WallTime {
+        WallTime(NOW - seconds * 1_000_000)
+    }
+
     fn export(success: i64) -> ExportSnapshot {
         ExportSnapshot {
-            last_success: Some(WallTime(NOW - success * 1_000_000)),
+            last_success: Some(ago(success)),
             ..ExportSnapshot::default()
         }
     }
 
     #[test]
     fn what_waits_for_minutes_is_told_and_what_goes_on_is_not() {
-        let waiting = |success| ExportSnapshot {
+        let waiting = |since, success| ExportSnapshot {
             lag_records: 4,
+            waiting_since: Some(ago(since)),
             ..export(success)
         };
-        let health = |success| outbox(&[("export", waiting(success))], UP, NOW).health;
+        let health = |since, success| outbox(&[("export", waiting(since, success))], UP, NOW).health;
         assert_eq!(
-            (health(5), health(70), health(400)),
+            (health(900, 5), health(900, 70), health(900, 400)),
             (Health::Healthy, Health::Degraded, Health::Unhealthy)
+        );
+        assert_eq!(
+            health(2, 900),
+            Health::Healthy,
+            "the first after a quiet night has waited for two seconds"
         );
         assert_eq!(outbox(&[("export", export(900))], UP, NOW), Judged::healthy());
     }
 
     #[test]
     fn a_collector_that_is_away_or_refuses_is_told_with_its_words() {
-        let blocked = |success| ExportSnapshot {
-            blocked: BTreeMap::from([(0, "connection refused".to_owned())]),
-            ..export(success)
+        let blocked = |since, success| {
+            let one = |since, message: &str| Blocked {
+                since: ago(since),
+                message: message.to_owned(),
+            };
+            ExportSnapshot {
+                blocked: BTreeMap::from([(0, one(1, "come again")), (1, one(since, "connection refused"))]),
+                ..export(success)
+            }
         };
-        let judged = exporter(&[("export", blocked(5))], UP, NOW);
+        let judged = exporter(&[("export", blocked(900, 5))], UP, NOW);
         assert_eq!(
             (judged.health, judged.why),
             (Health::Degraded, vec!["export: connection refused".to_owned()])
         );
-        assert_eq!(exporter(&[("export", blocked(70))], UP, NOW).health, Health::Unhealthy);
+        let health = |since, success| exporter(&[("export", blocked(since, success))], UP, NOW).health;
+        assert_eq!(
+            (health(900, 70), health(70, 900), health(5, 900)),
+            (Health::Unhealthy, Health::Unhealthy, Health::Degraded)
+        );
         let refused = |seconds: i64| ExportSnapshot {
             refused: 1,
             last_error: Some(ExportError {
-                at: WallTime(NOW - seconds * 1_000_000),
+                at: ago(seconds),
                 message: "no such tenant".to_owned(),
                 target: "there".to_owned(),
             }),

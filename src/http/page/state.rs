@@ -525,7 +525,7 @@ fn exported(name: &'static str, of: &ExportSnapshot) -> Export {
         blocked: of
             .blocked
             .iter()
-            .map(|(partition, why)| format!("partition {partition}: {why}"))
+            .map(|(partition, blocked)| format!("partition {partition}: {}", blocked.message))
             .collect(),
         last_success: of.last_success.map(|at| seconds(at.0)),
         last_error: of
