@@ -280,11 +280,12 @@ fn with_a_token_only_who_has_it_is_told_and_what_was_left_open_is_open() {
     assert_eq!(status.code(), Some(2), "{told}");
     assert!(told.contains("${env:NAME}") && !told.contains(TOKEN), "{told}");
 
-    let mut application = system
-        .application
-        .clone()
-        .with(&["--http-token", "${env:TOKEN}", "--http-open", "livez"]);
-    application.environment = vec![("TOKEN", TOKEN.to_owned())];
+    let mut application = system.application.clone().with(&["--http-open", "livez"]);
+    let named = "${env:TOKEN}";
+    application.environment = vec![
+        ("TOKEN", TOKEN.to_owned()),
+        ("STREAMGAUGE_HTTP_TOKEN", named.to_owned()),
+    ];
     let mut instance = application.start("one");
     eventually("it listens", LIMIT, || instance.get("/livez").map(drop));
     assert_eq!(asked(&instance, "/health").0, 401);
@@ -299,11 +300,17 @@ fn with_a_token_only_who_has_it_is_told_and_what_was_left_open_is_open() {
         assert_eq!(asked(&instance, path).0, 401, "{path}");
     }
     eventually("who has the token is told", LIMIT, || {
-        match health(instance.http(), &["--http-token", "${env:TOKEN}"]) {
+        match health(instance.http(), &["--http-token", named]) {
             (Some(0), _) => Ok(()),
             (_, told) => Err(told),
         }
     });
+    // As a container's health check does, which has the same environment.
+    let mut check = Command::new(BINARY);
+    check.args(["health", "--http", &format!("127.0.0.1:{}", instance.http())]);
+    let output = check.env("TOKEN", TOKEN).env("STREAMGAUGE_HTTP_TOKEN", named).output();
+    let output = output.expect("it runs");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let (code, told) = health(instance.http(), &[]);
     assert_eq!(code, Some(1), "{told}");
     instance.stop();

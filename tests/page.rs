@@ -22,6 +22,17 @@ const RECEIVED: &str = "channel_messages_received_total";
 /// A channel's name that would be somebody's script.
 const HOSTILE: &str = "<img src=x onerror='document.title=1'>";
 
+/// A rule that fires as soon as somebody is behind.
+const BEHIND: &str = "
+alerts:
+  IsBehind:
+    metric: kafka_consumer_lag
+    above: 0
+    severity: warning
+    summary: Somebody is behind
+    description: '{{ consumer_group }} is behind'
+";
+
 #[test]
 fn the_page_shows_what_the_instance_knows_and_goes_on_by_itself() {
     let _turn = my_turn();
@@ -29,7 +40,9 @@ fn the_page_shows_what_the_instance_knows_and_goes_on_by_itself() {
     let folder = folder();
     let kafka = Kafka::start();
     create_topics(&kafka);
-    let pipeline = hurried_pipeline(folder.path(), "billing");
+    let pipeline = hurried_pipeline(folder.path(), "[billing, shipping]");
+    let text = std::fs::read_to_string(&pipeline).expect("the pipeline");
+    std::fs::write(&pipeline, text.replacen("\nalerts:\n", BEHIND, 1)).expect("a pipeline");
     let collector = Collector::start(folder.path());
     let application = Application::new(folder.path(), &pipeline, &kafka.bootstrap(), &collector.endpoint());
     let mut instance = application.start("one");
@@ -41,17 +54,40 @@ fn the_page_shows_what_the_instance_knows_and_goes_on_by_itself() {
     browser.open(&format!("http://127.0.0.1:{}/", instance.http()));
     traffic.write(&writer, 4_000);
     kafka.reset("billing", "processing.tickets.in", 2, 3);
+    kafka.reset("shipping", "processing.tickets.in", 2, 1);
 
     let shown = eventually("everything that is known", LIMIT, || {
         let state = state(&instance)?;
         agrees(&browser, &state)?;
         let (groups, times) = (&state["lag"]["shown"], &state["durations"]);
         match (groups.as_array(), times.as_array()) {
-            (Some(groups), Some(times)) if !groups.is_empty() && !times.is_empty() => Ok(state),
+            (Some(groups), Some(times)) if groups.len() == 2 && !times.is_empty() => Ok(state),
             _ => Err(format!("{groups} {times}")),
         }
     });
-    assert_eq!(shown["lag"]["shown"][0]["group"], "billing");
+    let groups = &shown["lag"]["shown"];
+    assert_eq!(
+        (&groups[0]["group"], &groups[1]["group"]),
+        (&"shipping".into(), &"billing".into()),
+        "who is further behind comes first"
+    );
+    let behind = eventually("the alerts", LIMIT, || {
+        let said = browser.text("#alerts");
+        match said.matches("firing · warning").count() {
+            2 => Ok(said),
+            _ => Err(said),
+        }
+    });
+    for part in [
+        "IsBehind",
+        "consumer_group=\"shipping\"",
+        "shipping is behind",
+        "billing is behind",
+    ] {
+        assert!(behind.contains(part), "{part} in {behind}");
+    }
+    let title = browser.run("return document.title");
+    assert!(title.as_str().is_some_and(|title| title.starts_with('(')), "{title}");
     assert_eq!(browser.text("#application"), "support");
     let lag = browser.text("#lag");
     assert!(

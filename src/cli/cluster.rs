@@ -34,7 +34,12 @@ pub struct ApplicationArgs {
 #[derive(Args, Clone, Debug)]
 pub struct TokenArgs {
     /// What who asks over HTTP has to know: ${env:NAME} or ${file:PATH}, so that it is in no command line
-    #[arg(long = "http-token", value_name = "SECRET")]
+    #[arg(
+        long = "http-token",
+        env = "STREAMGAUGE_HTTP_TOKEN",
+        hide_env_values = true,
+        value_name = "SECRET"
+    )]
     token: Option<String>,
 
     /// What needs no token all the same
@@ -57,7 +62,9 @@ impl TokenArgs {
 pub fn token(given: Option<&str>) -> Result<Option<String>, Exit> {
     let Some(given) = given else { return Ok(None) };
     if !(given.starts_with("${") && given.ends_with('}')) {
-        complain("--http-token takes ${env:NAME} or ${file:PATH}: what stands in a command line is seen by all");
+        complain(
+            "--http-token (STREAMGAUGE_HTTP_TOKEN) takes ${env:NAME} or ${file:PATH}: what stands in a command line is seen by all",
+        );
         return Err(Exit::Usage);
     }
     let refused = |why: &str| {

@@ -17,7 +17,12 @@ pub struct HealthArgs {
     http: String,
 
     /// The instance's token: ${env:NAME} or ${file:PATH}
-    #[arg(long = "http-token", value_name = "SECRET")]
+    #[arg(
+        long = "http-token",
+        env = "STREAMGAUGE_HTTP_TOKEN",
+        hide_env_values = true,
+        value_name = "SECRET"
+    )]
     token: Option<String>,
 
     #[command(flatten)]

@@ -169,7 +169,10 @@ impl InstrumentedConsumer {
                 Some(Ok(message)) => {
                     let outcome = self.handle(&message, handler);
                     if outcome == Outcome::Success {
-                        self.commit(&message)?;
+                        // What it says of this place the next commit says too.
+                        if let Err(error) = self.commit(&message) {
+                            tracing::warn!(target: TARGET, event_type = "commit_failed", %error, "a commit was not sent: records may be handled again");
+                        }
                     } else if self.on_failure == OnFailure::Stop {
                         return Err(ConsumeError::Unhandled {
                             topic: message.topic().to_owned(),
@@ -179,6 +182,8 @@ impl InstrumentedConsumer {
                     }
                 }
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error.into()),
+                // No trouble: an application that asks for it wants to know, ours only reads on.
+                Some(Err(KafkaError::PartitionEOF(_))) => {}
                 Some(Err(error)) => {
                     tracing::warn!(target: TARGET, event_type = "consumer_trouble", group = self.group, %error, "the consumer goes on after an error")
                 }

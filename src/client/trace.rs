@@ -12,7 +12,8 @@ use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use rdkafka::message::{Header, Headers, OwnedHeaders};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value as Json;
 
 /// Headers that are to be written.
 struct Written(Vec<(String, String)>);
@@ -23,10 +24,19 @@ struct Read<'a, H>(Option<&'a H>);
 /// What the guide's span says of the message.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct Said {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word")]
     pub message_type: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word")]
     pub correlation_id: Option<String>,
+}
+
+/// A string, a number or a truth value as text; nothing else is a word.
+fn word<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    Ok(match Json::deserialize(from)? {
+        Json::String(word) => Some(word),
+        word @ (Json::Number(_) | Json::Bool(_)) => Some(word.to_string()),
+        Json::Null | Json::Array(_) | Json::Object(_) => None,
+    })
 }
 
 /// The headers, with the context's span.
@@ -150,6 +160,11 @@ mod tests {
         ));
         assert_eq!(said.message_type.as_deref(), Some("email"));
         assert_eq!(said.correlation_id.as_deref(), Some("c1"));
+        let said = Said::of(Some(br#"{"message_type": 7, "correlation_id": "c1"}"#));
+        assert_eq!(
+            (said.message_type.as_deref(), said.correlation_id.as_deref()),
+            (Some("7"), Some("c1"))
+        );
         for value in [Some(&b"{"[..]), Some(b"7"), Some(b"\xff"), None] {
             assert_eq!(Said::of(value), Said::default());
         }

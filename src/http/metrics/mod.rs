@@ -87,11 +87,12 @@ impl Exposition {
         self.0.fresh().await
     }
 
-    async fn body(&self, format: Format, is_zipped: bool) -> Bytes {
+    /// `None` where it could not be written, which was said.
+    async fn body(&self, format: Format, is_zipped: bool) -> Option<Bytes> {
         let made = self.newest().await;
         let mut bodies = made.bodies.lock().await;
         if let Some(body) = bodies.get(&(format, is_zipped)) {
-            return body.clone();
+            return Some(body.clone());
         }
         // Thousands of series take a while, in which others are answered.
         let of = Arc::clone(&made);
@@ -106,9 +107,9 @@ impl Exposition {
             of.add(began);
             body
         });
-        let body = written.await.unwrap_or_default();
+        let body = written.await.ok()?;
         bodies.insert((format, is_zipped), body.clone());
-        body
+        Some(body)
     }
 }
 
@@ -219,7 +220,10 @@ pub async fn scrape(State(sources): State<Sources>, headers: HeaderMap) -> Respo
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let format = Format::wanted(text(ACCEPT));
     let is_zipped = accept::takes_gzip(text(ACCEPT_ENCODING));
-    let body = sources.exposition.body(format, is_zipped).await;
+    let Some(body) = sources.exposition.body(format, is_zipped).await else {
+        // An empty answer would be a target that is up and has lost all its series.
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
     let mut response = (StatusCode::OK, [(CONTENT_TYPE, format.content_type())], body).into_response();
     let headers = response.headers_mut();
     headers.insert(VARY, axum::http::HeaderValue::from_static("accept, accept-encoding"));
