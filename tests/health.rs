@@ -154,6 +154,30 @@ fn a_broker_that_is_killed_shows_and_when_all_are_answers_still_come_at_once() {
     system.kafka.resume();
     becomes(&instance, "/health", "/status", 200, "healthy");
     becomes(&instance, "/health/topic/lonely", "/status", 200, "healthy");
+    eventually("it is ready", LIMIT, || instance.is_ready());
+
+    // One that takes connections and says nothing is as good as gone, and holds no probe up.
+    system.kafka.hangs(true);
+    let mut slowest = Duration::ZERO;
+    let hung = eventually("a broker that hangs", LIMIT, || {
+        let asking = Instant::now();
+        let (status, whole) = ask(&instance, "/health")?;
+        slowest = slowest.max(asking.elapsed());
+        match whole["components"]["kafka"] == "degraded" {
+            true => Ok((status, whole)),
+            false => Err(whole.to_string()),
+        }
+    });
+    assert!(
+        hung.1["checks"]["kafka"]["why"]
+            .to_string()
+            .contains("cannot be reached"),
+        "{hung:?}"
+    );
+    println!("beside a broker that hangs the slowest answer took {slowest:?}");
+    assert!(slowest < PROMPT, "an answer took {slowest:?}");
+    system.kafka.hangs(false);
+    becomes(&instance, "/health", "/status", 200, "healthy");
 
     system.kafka.kill_all();
     let killed = Instant::now();
@@ -181,7 +205,14 @@ fn a_broker_that_is_killed_shows_and_when_all_are_answers_still_come_at_once() {
         slowest = slowest.max(asking.elapsed());
     }
     assert!(slowest < PROMPT, "an answer took {slowest:?}");
-    assert_eq!(instance.get("/livez").expect("an answer").0, 200);
+    eventually("it is not ready any more, and lives", LIMIT, || {
+        let (status, told) = ask(&instance, "/readyz")?;
+        let waits = told["waiting"].as_array().is_some_and(|waiting| !waiting.is_empty());
+        match (status, waits, instance.get("/livez")?.0) {
+            (503, true, 200) => Ok(()),
+            _ => Err(format!("{status}: {told}")),
+        }
+    });
     instance.kill();
     drop(system.collector);
 }

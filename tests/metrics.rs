@@ -6,7 +6,9 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::chaos::{add_lag, create_topics, support_pipeline};
@@ -18,7 +20,7 @@ use common::points::{Points, Value};
 use common::process::part;
 use common::prometheus::{Labels, Prometheus};
 use common::traffic::{Traffic, troubled};
-use common::{eventually, folder, my_turn, seed};
+use common::{eventually, folder, http, my_turn, seed};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -76,9 +78,37 @@ fn instances_together_show_each_series_once_with_the_value_that_left_over_otlp()
     prometheus_fetches(folder.path(), &instances);
 
     instances[0].kill();
-    eventually("the other one shows everything", LIMIT, || {
-        let shown = together(&instances[1..])?;
-        agree(&shown, collector.points())
+    let is_over = AtomicBool::new(false);
+    let (survivor, over) = (instances[1].http(), &is_over);
+    std::thread::scope(|scope| {
+        // Somebody scrapes all through the rebalance, and gets all that there is each time.
+        let scraped = scope.spawn(move || {
+            let mut scrapes = 0;
+            while !over.load(Ordering::Relaxed) {
+                let (status, text) = http::get(survivor, "/metrics").expect("an answer");
+                assert_eq!(status, 200);
+                let shown = parse(&text);
+                assert!(
+                    shown
+                        .keys()
+                        .any(|(name, _)| name == "streamgauge_process_resident_memory_bytes"),
+                    "{text}"
+                );
+                scrapes += 1;
+            }
+            scrapes
+        });
+        let shown = catch_unwind(AssertUnwindSafe(|| {
+            eventually("the other one shows everything", LIMIT, || {
+                let shown = together(&instances[1..])?;
+                agree(&shown, collector.points())
+            })
+        }));
+        is_over.store(true, Ordering::Relaxed);
+        let scrapes = scraped.join().expect("each scrape is answered");
+        println!("{scrapes} scrapes while partitions moved");
+        assert!(scrapes >= 10, "{scrapes} scrapes");
+        shown.unwrap_or_else(|failed| resume_unwind(failed));
     });
     instances[1].stop();
 }

@@ -180,6 +180,13 @@ impl Broker {
         }
     }
 
+    /// It takes connections and says nothing (SIGSTOP), or goes on.
+    pub fn hangs(&mut self, does: bool) {
+        if let Some(process) = &mut self.process {
+            process.signal(if does { "STOP" } else { "CONT" });
+        }
+    }
+
     /// Runs one of Kafka's own tools against this broker, for a second opinion. Returns what it printed.
     pub fn tool(&self, class: &str, arguments: &[&str]) -> String {
         let mut tool = java(self.folder.path(), "256m");

@@ -118,6 +118,11 @@ impl Kafka {
         self.others.last_mut().unwrap_or(&mut self.broker).kill();
     }
 
+    /// The last broker hangs, or goes on.
+    pub fn hangs(&mut self, does: bool) {
+        self.others.last_mut().unwrap_or(&mut self.broker).hangs(does);
+    }
+
     /// SIGKILL to every broker.
     pub fn kill_all(&mut self) {
         self.others.iter_mut().for_each(Broker::kill);
